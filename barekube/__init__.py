@@ -1,0 +1,1 @@
+"""The code behind deploys/: pure functions, facts and thin operations."""

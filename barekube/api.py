@@ -1,0 +1,135 @@
+"""The cluster's API, reached through the SSH connection to any control plane that answers.
+
+admin.conf is read by one unprinted command and lives in memory only: the TLS context is loaded
+from a memory file, so that no key touches this machine's disk.
+"""
+
+import base64
+import os
+import ssl
+import tempfile
+from typing import Any
+
+import urllib3
+import yaml
+from gevent.lock import RLock
+from kubernetes import client as k8s
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic import DynamicClient
+from paramiko import SSHException
+from pyinfra.api import Host
+
+from barekube import remote, settings
+from barekube.tunnel import Tunnel
+
+ADMIN = "/etc/kubernetes/admin.conf"
+_lock = RLock()
+_opened: dict[str, "Api"] = {}
+
+
+class Trouble(Exception):
+    """The API cannot be used; the message is a phrase that says why."""
+
+
+class Api:
+    """A connection to the API server of one control plane."""
+
+    def __init__(self, host: Host, cluster: settings.Cluster) -> None:
+        """Raises Trouble if admin.conf cannot be read or no channel can be opened."""
+        text = remote.read_secret(host, ADMIN)
+        if text is None:
+            raise Trouble(f"{host.name} has no {ADMIN}")
+        try:
+            config = yaml.safe_load(text)
+            user = config["users"][0]["user"]
+            authority = config["clusters"][0]["cluster"]["certificate-authority-data"]
+        except (yaml.YAMLError, KeyError, IndexError, TypeError):
+            raise Trouble(f"{host.name}: {ADMIN} is damaged") from None
+        self.host = host
+        self.ca = base64.b64decode(authority).decode()
+        self._tunnel = Tunnel(host, cluster.api_port)
+        configuration = k8s.Configuration(host=f"https://127.0.0.1:{self._tunnel.port}")
+        configuration.retries = False
+        self.client = k8s.ApiClient(configuration)
+        self.client.rest_client.pool_manager = urllib3.PoolManager(
+            ssl_context=_context(self.ca, user),
+            server_hostname=cluster.api_name,
+            assert_hostname=cluster.api_name,
+            maxsize=4,
+            timeout=urllib3.Timeout(connect=10, read=60),
+            retries=False,
+        )
+        self.core = k8s.CoreV1Api(self.client)
+        self.apps = k8s.AppsV1Api(self.client)
+        self.certificates = k8s.CertificatesV1Api(self.client)
+        self._dynamic: DynamicClient | None = None
+
+    @property
+    def dynamic(self) -> DynamicClient:
+        """The client for objects of any kind. What kinds there are is asked once a run."""
+        if self._dynamic is None:
+            folder = tempfile.mkdtemp(prefix="barekube-")
+            self._dynamic = DynamicClient(self.client, cache_file=f"{folder}/kinds.json")
+        return self._dynamic
+
+    def ready(self) -> str | None:
+        """None if the API server is ready to serve us, else a phrase that says what it lacks."""
+        try:
+            self.core.get_api_resources()
+        except ApiException as error:
+            return f"its API answers {error.status} {error.reason}"
+        except (urllib3.exceptions.HTTPError, OSError, SSHException):
+            return "its API does not answer"
+        return None
+
+
+def _context(ca: str, user: dict[str, Any]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=ca)
+    file = os.memfd_create("client", os.MFD_CLOEXEC)
+    try:
+        for field in ("client-certificate-data", "client-key-data"):
+            os.write(file, base64.b64decode(user[field]))
+        context.load_cert_chain(f"/proc/self/fd/{file}")
+    finally:
+        os.close(file)
+    return context
+
+
+def connect(cluster: settings.Cluster) -> Api:
+    """The API through the first control plane of the inventory that serves it.
+
+    Raises Trouble, with a phrase for each control plane, if there is none.
+    """
+    with _lock:
+        phrases = []
+        for host in settings.control_plane_hosts():
+            known = _opened.get(host.name)
+            if known is not None and known.ready() is None:
+                return known
+            if not remote.reach(host):
+                phrases.append(f"{host.name} does not answer on SSH")
+                continue
+            try:
+                fresh = Api(host, cluster)
+            except Trouble as trouble:
+                phrases.append(str(trouble))
+                continue
+            except (OSError, SSHException) as error:
+                phrases.append(f"{host.name}: {error}")
+                continue
+            lack = fresh.ready()
+            if lack is None:
+                _opened[host.name] = fresh
+                return fresh
+            phrases.append(f"{host.name}: {lack}")
+        raise Trouble("; ".join(phrases) or "the inventory has no control plane")
+
+
+def found(call: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+    """What `call` returns, or None where the API says that there is no such object."""
+    try:
+        return call(*arguments, **options)
+    except ApiException as error:
+        if error.status == 404:
+            return None
+        raise

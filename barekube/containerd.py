@@ -1,0 +1,50 @@
+"""The files that containerd and crictl are configured by."""
+
+from barekube import versions
+from barekube.text import TextFile
+
+CONFIG = "/etc/containerd/config.toml"
+CERTS = "/etc/containerd/certs.d"
+SOCKET = "unix:///run/containerd/containerd.sock"
+
+
+def files(bundle_url: str | None, bundle_ca: str) -> list[TextFile]:
+    """config.toml (version 3), crictl.yaml, and the mirror of all registries if there is a bundle.
+
+    `bundle_ca` is the path of the bundle's CA on the host.
+    """
+    result = [
+        TextFile(CONFIG, _CONFIG.format(pause=versions.IMAGES["pause"], certs=CERTS)),
+        TextFile("/etc/crictl.yaml", f"runtime-endpoint: {SOCKET}\nimage-endpoint: {SOCKET}\n"),
+    ]
+    if bundle_url:
+        result.append(
+            TextFile(f"{CERTS}/_default/hosts.toml", _HOSTS.format(url=bundle_url, ca=bundle_ca))
+        )
+    return result
+
+
+_CONFIG = """\
+# Written by barekube, deploys/runtime.py.
+version = 3
+
+[plugins.'io.containerd.cri.v1.images']
+  [plugins.'io.containerd.cri.v1.images'.pinned_images]
+    sandbox = '{pause}'
+  [plugins.'io.containerd.cri.v1.images'.registry]
+    config_path = '{certs}'
+
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+  runtime_type = 'io.containerd.runc.v2'
+  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+    SystemdCgroup = true
+"""
+
+# server: no registry beyond the bundle is asked, a machine without internet would only wait.
+_HOSTS = """\
+server = "{url}"
+
+[host."{url}"]
+  capabilities = ["pull", "resolve"]
+  ca = "{ca}"
+"""

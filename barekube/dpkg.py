@@ -1,0 +1,48 @@
+"""Debian packages as wanted and as found on one host."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class FoundPackage(Protocol):
+    """What a fact knows of a package."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def held(self) -> bool: ...
+    @property
+    def status(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to install ('name' or 'name=version'), what to hold, and how that reads."""
+
+    install: tuple[str, ...]
+    hold: tuple[str, ...]
+    said: tuple[str, ...]
+
+
+def plan(wanted: Mapping[str, str | None], found: Mapping[str, FoundPackage]) -> Plan:
+    """Compare packages. `wanted` maps a name to its exact version, which is then held too, or
+    to None for whatever version the host's sources have."""
+    install, hold, said = [], [], []
+    for name, version in wanted.items():
+        there = found.get(name)
+        whole = there is not None and there.status == "installed"
+        if there is None or there.status == "not-installed" or there.status == "config-files":
+            install.append(f"{name}={version}" if version else name)
+            said.append(f"{name}: install {version or 'the version of its release'}")
+        elif not whole:
+            install.append(f"{name}={version}" if version else name)
+            said.append(f"{name}: finish its installation ({there.status})")
+        elif version and there.version != version:
+            install.append(f"{name}={version}")
+            said.append(f"{name}: {there.version} -> {version}")
+        if version and not (there and there.held):
+            hold.append(name)
+            if whole and there and there.version == version:
+                said.append(f"{name}: hold")
+    return Plan(tuple(install), tuple(hold), tuple(said))

@@ -1,0 +1,1 @@
+"""What is true on a host, many answers in one remote command."""

@@ -1,0 +1,47 @@
+"""Kernel parameters, modules and swap as wanted and as found on one host."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+SYSCTL_FILE = "/etc/sysctl.d/90-barekube.conf"
+MODULES_FILE = "/etc/modules-load.d/barekube.conf"
+
+
+def proc_path(parameter: str) -> str:
+    """'net.ipv4.ip_forward' -> '/proc/sys/net/ipv4/ip_forward'."""
+    return "/proc/sys/" + parameter.replace(".", "/")
+
+
+def running_differs(
+    wanted: Mapping[str, str], found: Mapping[str, Sequence[str] | None]
+) -> list[str]:
+    """A phrase for each running kernel parameter that is not as wanted.
+
+    `found` maps paths under /proc/sys to their lines; one that it lacks is not known to this
+    kernel (yet: its module may be missing). Fields are compared, not text: the kernel
+    separates them by tabs (proc_dointvec in kernel/sysctl.c).
+    """
+    said = []
+    for parameter, value in wanted.items():
+        lines = found.get(proc_path(parameter))
+        now = " ".join(" ".join(lines).split()) if lines else "not there yet"
+        if now != " ".join(value.split()):
+            said.append(f"{parameter}: {now} -> {value}")
+    return said
+
+
+def sysctl_text(wanted: Mapping[str, str]) -> str:
+    """The file for sysctl.d(5). Raises ValueError for a line break, a second parameter."""
+    for parameter, value in wanted.items():
+        if "\n" in parameter + value:
+            raise ValueError(f"{parameter!r}: a kernel parameter is one line")
+    return "".join(f"{parameter} = {value}\n" for parameter, value in sorted(wanted.items()))
+
+
+def modules_text(wanted: Iterable[str]) -> str:
+    """The file for modules-load.d(5)."""
+    return "".join(f"{module}\n" for module in sorted(wanted))
+
+
+def swaps(lines: Sequence[str]) -> list[str]:
+    """The devices and files in use as swap; `lines` are those of /proc/swaps."""
+    return [line.split()[0] for line in lines[1:]]

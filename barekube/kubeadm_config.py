@@ -1,0 +1,286 @@
+"""The configuration that kubeadm is given, as plain data (kubeadm.k8s.io/v1beta4)."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import yaml
+
+from barekube.text import TextFile
+
+API = "kubeadm.k8s.io/v1beta4"
+ENCRYPTION = "/etc/kubernetes/encryption.yaml"
+AUDIT_POLICY = "/etc/kubernetes/audit-policy.yaml"
+AUDIT_LOG = "/var/log/kubernetes/audit"
+
+Object = dict[str, Any]
+
+
+class NodeLike(Protocol):
+    """A machine of the inventory."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+
+
+class ClusterLike(Protocol):
+    """What the cluster is to be."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def api_name(self) -> str: ...
+    @property
+    def api_port(self) -> int: ...
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def service_network(self) -> str: ...
+    @property
+    def pod_network(self) -> str: ...
+    @property
+    def ignored_preflight(self) -> Sequence[str]: ...
+
+
+def dump(*documents: Object) -> str:
+    """YAML of several documents, as kubeadm reads them from one file."""
+    return yaml.safe_dump_all(documents, sort_keys=False)
+
+
+def _arguments(**values: str) -> list[dict[str, str]]:
+    return [{"name": name.replace("_", "-"), "value": value} for name, value in values.items()]
+
+
+def cluster_configuration(cluster: ClusterLike, addresses: Sequence[str]) -> Object:
+    """The ClusterConfiguration; `addresses` are those of the control planes."""
+    return {
+        "apiVersion": API,
+        "kind": "ClusterConfiguration",
+        "clusterName": cluster.name,
+        "kubernetesVersion": f"v{cluster.version}",
+        "controlPlaneEndpoint": cluster.endpoint,
+        "networking": {
+            "podSubnet": cluster.pod_network,
+            "serviceSubnet": cluster.service_network,
+            "dnsDomain": "cluster.local",
+        },
+        "apiServer": {
+            "certSANs": [cluster.api_name, *addresses, "localhost", "127.0.0.1"],
+            "extraArgs": _arguments(
+                audit_log_path=f"{AUDIT_LOG}/audit.log",
+                audit_log_maxage="30",
+                audit_log_maxbackup="10",
+                audit_log_maxsize="100",
+                audit_policy_file=AUDIT_POLICY,
+                encryption_provider_config=ENCRYPTION,
+                kubelet_certificate_authority="/etc/kubernetes/pki/ca.crt",
+                profiling="false",
+            ),
+            "extraVolumes": [
+                _volume("encryption", ENCRYPTION, "File", read_only=True),
+                _volume("audit-policy", AUDIT_POLICY, "File", read_only=True),
+                _volume("audit-log", AUDIT_LOG, "DirectoryOrCreate", read_only=False),
+            ],
+        },
+        "controllerManager": {"extraArgs": _arguments(profiling="false")},
+        "scheduler": {"extraArgs": _arguments(profiling="false")},
+    }
+
+
+def _volume(name: str, path: str, kind: str, *, read_only: bool) -> Object:
+    return {
+        "name": name,
+        "hostPath": path,
+        "mountPath": path,
+        "readOnly": read_only,
+        "pathType": kind,
+    }
+
+
+def kubelet_configuration() -> Object:
+    """The KubeletConfiguration of all nodes."""
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "cgroupDriver": "systemd",
+        # Serving certificates by the cluster's CA, approved by our stages (barekube/csr.py).
+        "serverTLSBootstrap": True,
+        "seccompDefault": True,
+        "protectKernelDefaults": True,
+    }
+
+
+def proxy_configuration() -> Object:
+    """The KubeProxyConfiguration; the mode is the one that Weave is tested with."""
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "iptables",
+    }
+
+
+# kubeadm's checks that a clean machine passes, and one where its work was cut off does not.
+_REMAINS_OF_INIT = [
+    "Port-6443",
+    "Port-10250",
+    "Port-10257",
+    "Port-10259",
+    "Port-2379",
+    "Port-2380",
+    "DirAvailable--var-lib-etcd",
+    "FileAvailable--etc-kubernetes-manifests-etcd.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-apiserver.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-controller-manager.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-scheduler.yaml",
+]
+_REMAINS_OF_JOIN = [
+    "Port-10250",
+    "DirAvailable--etc-kubernetes-manifests",
+    "FileAvailable--etc-kubernetes-kubelet.conf",
+    "FileAvailable--etc-kubernetes-bootstrap-kubelet.conf",
+    "FileAvailable--etc-kubernetes-pki-ca.crt",
+]
+
+
+def init(
+    cluster: ClusterLike,
+    node: NodeLike,
+    token: str,
+    addresses: Sequence[str],
+    *,
+    cut_off: bool,
+) -> str:
+    """What `kubeadm init --config` gets. `token` is a bootstrap token, good for 15 minutes.
+
+    `cut_off`: kubeadm is to go on where an earlier run of it was cut off.
+    """
+    return dump(
+        {
+            "apiVersion": API,
+            "kind": "InitConfiguration",
+            "bootstrapTokens": [{"token": token, "ttl": "15m0s", "usages": _USAGES}],
+            "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": cluster.api_port},
+            "nodeRegistration": _registration(
+                cluster, node, _REMAINS_OF_INIT if cut_off else [], master=True
+            ),
+        },
+        cluster_configuration(cluster, addresses),
+        kubelet_configuration(),
+        proxy_configuration(),
+    )
+
+
+_USAGES = ["signing", "authentication"]
+
+
+def join(cluster: ClusterLike, node: NodeLike, token: str, ca_hash: str, *, cut_off: bool) -> str:
+    """What `kubeadm join --config` gets on a worker. `ca_hash` is "sha256:<hex>".
+
+    `cut_off`: kubeadm is to go on where an earlier run of it was cut off.
+    """
+    return dump(
+        {
+            "apiVersion": API,
+            "kind": "JoinConfiguration",
+            "discovery": {
+                "bootstrapToken": {
+                    "token": token,
+                    "apiServerEndpoint": cluster.endpoint,
+                    "caCertHashes": [ca_hash],
+                }
+            },
+            "nodeRegistration": _registration(
+                cluster, node, _REMAINS_OF_JOIN if cut_off else [], master=False
+            ),
+        }
+    )
+
+
+def join_control_plane(
+    cluster: ClusterLike, node: NodeLike, token: str, ca_hash: str, certificate_key: str
+) -> str:
+    """What `kubeadm join --config` gets on a further control plane.
+
+    `certificate_key` is the hex key by which `kubeadm init phase upload-certs` encrypted the
+    cluster's keys.
+    """
+    document: Object = yaml.safe_load(join(cluster, node, token, ca_hash, cut_off=False))
+    del document["nodeRegistration"]["taints"]
+    document["controlPlane"] = {
+        "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": cluster.api_port},
+        "certificateKey": certificate_key,
+    }
+    return dump(document)
+
+
+def upload(certificate_key: str) -> str:
+    """What `kubeadm init phase upload-certs --config` gets."""
+    return dump({"apiVersion": API, "kind": "InitConfiguration", "certificateKey": certificate_key})
+
+
+def _registration(
+    cluster: ClusterLike, node: NodeLike, remains: Sequence[str], *, master: bool
+) -> Object:
+    result: Object = {
+        "name": node.name,
+        "criSocket": "unix:///run/containerd/containerd.sock",
+        "kubeletExtraArgs": _arguments(node_ip=node.address),
+        "ignorePreflightErrors": [*cluster.ignored_preflight, *remains],
+        "imagePullSerial": False,
+    }
+    if not master:
+        result["taints"] = []
+    return result
+
+
+def encryption_configuration(key: bytes) -> str:
+    """Secrets are encrypted at rest with `key` (32 bytes); written ones before it stay readable."""
+    secret = base64.b64encode(key).decode()
+    return dump(
+        {
+            "apiVersion": "apiserver.config.k8s.io/v1",
+            "kind": "EncryptionConfiguration",
+            "resources": [
+                {
+                    "resources": ["secrets"],
+                    "providers": [
+                        {"secretbox": {"keys": [{"name": "key1", "secret": secret}]}},
+                        {"identity": {}},
+                    ],
+                }
+            ],
+        }
+    )
+
+
+def audit_policy() -> TextFile:
+    """Who did what, without bodies (Secrets' least of all) and without the noise of the nodes."""
+    return TextFile(AUDIT_POLICY, _AUDIT, mode="600")
+
+
+_AUDIT = """\
+# Written by barekube. Who did what to which object; never what is in it.
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: None
+    nonResourceURLs: ["/healthz*", "/livez*", "/readyz*", "/version", "/openapi*"]
+  - level: None
+    users: ["system:kube-proxy"]
+    verbs: [watch]
+  - level: None
+    resources:
+      - group: ""
+        resources: [events]
+      - group: coordination.k8s.io
+        resources: [leases]
+  - level: None
+    verbs: [get, list, watch]
+    userGroups: ["system:nodes", "system:serviceaccounts:kube-system"]
+  - level: Metadata
+"""

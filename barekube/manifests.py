@@ -1,0 +1,78 @@
+"""Plain YAML of a directory, read and compared; no templates, nothing filled in."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from barekube.text import unified
+
+MANAGER = "barekube"
+STAGE_LABEL = "barekube/stage"
+Object = dict[str, Any]
+# What the API server writes by itself; it would drown the difference.
+_SERVER_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
+
+
+class BadManifest(Exception):
+    """A manifest that is no use; the message names the file and says why."""
+
+
+def read(directory: Path) -> list[tuple[str, Object]]:
+    """(file, object) of every document in the directory's *.yaml, in the order of their names.
+
+    Raises BadManifest if there is none, or one that is not YAML or no object.
+    """
+    result = []
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            documents = list(yaml.safe_load_all(path.read_text()))
+        except yaml.YAMLError as error:
+            raise BadManifest(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        for document in documents:
+            if document is None:
+                continue
+            if not isinstance(document, dict) or not {"apiVersion", "kind"} <= set(document):
+                raise BadManifest(f"{path} holds a document that is no Kubernetes object")
+            if not document.get("metadata", {}).get("name"):
+                raise BadManifest(f"{path} holds a {document['kind']} without a name")
+            result.append((str(path), document))
+    if not result:
+        raise BadManifest(f"{directory} has no manifest; say where they are in group_data")
+    return result
+
+
+def title(document: Object) -> str:
+    """'DaemonSet kube-system/weave-net'."""
+    metadata = document["metadata"]
+    space = metadata.get("namespace")
+    return f"{document['kind']} {space + '/' if space else ''}{metadata['name']}"
+
+
+def shown(document: Object) -> str:
+    """The YAML of an object as the API has it, without what the server writes by itself."""
+    copy = {key: value for key, value in document.items() if key != "status"}
+    metadata = dict(copy.get("metadata", {}))
+    for key in _SERVER_OWN:
+        metadata.pop(key, None)
+    annotations = {
+        key: value
+        for key, value in metadata.get("annotations", {}).items()
+        if key != "deprecated.daemonset.template.generation"
+    }
+    metadata.pop("annotations", None)
+    if annotations:
+        metadata["annotations"] = annotations
+    copy["metadata"] = metadata
+    if copy.get("kind") == "Secret":
+        for field in ("data", "stringData"):
+            if field in copy:
+                copy[field] = {key: "(secret)" for key in copy[field]}
+    return yaml.safe_dump(copy, sort_keys=True)
+
+
+def difference(live: Object | None, wanted: Object) -> Sequence[str]:
+    """The unified diff of the live object and what the API server would store."""
+    old = shown(live) if live else ""
+    return unified(title(wanted), old, shown(wanted))

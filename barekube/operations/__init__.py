@@ -1,0 +1,1 @@
+"""Thin operations: read a batch fact, ask a pure function, say the difference, yield it."""

@@ -1,0 +1,53 @@
+"""Text files on a host: compared whole, previewed as diffs, written so that a cut halves none."""
+
+from collections.abc import Generator, Sequence
+
+from pyinfra import host, state
+from pyinfra.api import StringCommand, operation
+
+from barekube.facts.machine import Machine
+from barekube.operations.order import changing, refuse
+from barekube.text import Change, TextFile, changes
+
+
+def write(file: TextFile) -> StringCommand:
+    """Write one file. Synced, then renamed: a power cut leaves the old one or the new one."""
+    new = f"{file.path}.barekube-new"
+    return changing(
+        f"mkdir -p $(dirname {file.path}); umask 077; cat >{new}; chown {file.owner} {new};"
+        f" chmod {file.mode} {new}; sync {new}; mv {new} {file.path}",
+        stdin=file.content,
+    )
+
+
+def say(change: Change) -> None:
+    """Log one change; the whole diff if --diff was asked for."""
+    host.log(change.summary)
+    if state.config.DIFF:
+        for line in change.diff:
+            host.log(f"  {line}")
+
+
+@operation()
+def texts(files: Sequence[TextFile], absent: Sequence[str] = ()) -> Generator[StringCommand]:
+    """Bring text files to their wanted content, mode and owner, and remove those in `absent`.
+
+    One round trip where nothing differs.
+    """
+    found = host.get_fact(Machine, files=[*(file.path for file in files), *absent])
+    if found is None:
+        yield from refuse("its files cannot be read; mend the error above, then run again")
+        return
+    differing = changes(files, dict(found.files))
+    extra = [path for path in absent if path in found.files]
+    if not differing and not extra:
+        host.noop(f"{len(files)} files are as wanted")
+        return
+    for change in differing:
+        say(change)
+    for path in extra:
+        host.log(f"{path}: removed")
+    for change in differing:
+        yield write(change.file)
+    if extra:
+        yield changing(f"rm -f {' '.join(extra)}")

@@ -1,0 +1,66 @@
+"""The kernel of a host: modules, parameters, swap."""
+
+from collections.abc import Generator, Mapping
+
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+
+from barekube import kernel
+from barekube.facts.machine import Machine
+from barekube.operations import files
+from barekube.operations.order import changing, refuse
+from barekube.text import TextFile, changes
+
+_SWAP_TARGET = "/etc/systemd/system/swap.target"
+
+
+@operation()
+def configured(modules: Mapping[str, str], sysctls: Mapping[str, str]) -> Generator[StringCommand]:
+    """Modules loaded, parameters set and swap off, now and after a boot.
+
+    One round trip where nothing differs.
+    """
+    wanted = [
+        TextFile(kernel.MODULES_FILE, kernel.modules_text(modules)),
+        TextFile(kernel.SYSCTL_FILE, kernel.sysctl_text(sysctls)),
+    ]
+    paths = [file.path for file in wanted]
+    found = host.get_fact(
+        Machine,
+        files=[*paths, "/proc/swaps", *map(kernel.proc_path, sysctls)],
+        units=["swap.target"],
+        modules=list(modules),
+    )
+    if found is None:
+        yield from refuse("its kernel cannot be asked; mend the error above, then run again")
+        return
+    differing = changes(wanted, {path: found.files[path] for path in paths if path in found.files})
+    absent = sorted(set(modules) - found.modules)
+    now = {path: file.lines for path, file in found.files.items()}
+    running = kernel.running_differs(sysctls, now)
+    swaps = kernel.swaps(now.get("/proc/swaps") or [])
+    unit = found.units.get("swap.target")
+    masked = unit is not None and unit.load == "masked"
+    if not (differing or absent or running or swaps) and masked:
+        host.noop(f"{len(modules)} modules, {len(sysctls)} parameters and swap are as wanted")
+        return
+    for change in differing:
+        files.say(change)
+    for module in absent:
+        host.log(f"module {module}: load")
+    for phrase in running:
+        host.log(phrase)
+    for swap in swaps:
+        host.log(f"swap {swap}: off")
+    if not masked:
+        host.log("swap.target: masked, so that no swap comes back at boot")
+    for change in differing:
+        yield files.write(change.file)
+    if absent:
+        yield changing(f"modprobe -a {' '.join(absent)}")
+    if running or absent:
+        yield changing(f"sysctl -qp {kernel.SYSCTL_FILE}")
+    if not masked:
+        yield changing(f"ln -sfn /dev/null {_SWAP_TARGET}; systemctl daemon-reload")
+    if swaps:
+        yield changing("swapoff -a")

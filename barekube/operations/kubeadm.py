@@ -1,0 +1,331 @@
+"""kubeadm: the first control plane, further ones, workers; each finished if it was cut off."""
+
+import secrets
+import time
+from collections.abc import Generator
+
+from kubernetes import client as k8s
+from kubernetes.client.exceptions import ApiException
+from pyinfra import host, state
+from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+
+from barekube import api as cluster_api
+from barekube import kubeadm_config, nodes, remote, settings, tokens
+from barekube import traces as t
+from barekube.api import Api, Trouble, found
+from barekube.facts.machine import Found, Machine
+from barekube.operations import files
+from barekube.operations.order import changing, refuse
+from barekube.text import TextFile
+
+_CONFIG = "/run/barekube/kubeadm.yaml"
+_LOOKED_AT = (*t.MASTER_FILES, t.ETCD, t.SERVING, kubeadm_config.ENCRYPTION)
+# On a machine like the lab's, a kubelet asks for its certificate some seconds after its start.
+_SERVING_LIMIT = 180
+_API_LIMIT = 300
+
+
+def _look(other: Host) -> Found | None:
+    """What kubeadm left on a host; None: not known."""
+    if not remote.reach(other):
+        return None
+    looked: Found | None = other.get_fact(
+        Machine, files=[t.CA, t.MACHINE_ID], secret=_LOOKED_AT, units=[t.KUBELET]
+    )
+    return looked
+
+
+def _traces(other: Host) -> t.Traces | None:
+    looked = _look(other)
+    return None if looked is None else t.traces(looked.files, looked.units)
+
+
+def _connect(cluster: settings.Cluster) -> tuple[Api | None, str]:
+    try:
+        return cluster_api.connect(cluster), ""
+    except Trouble as trouble:
+        return None, str(trouble)
+
+
+@operation()
+def control_plane(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
+    """This host is a control plane of the cluster, which is created if there is none.
+
+    One remote command where nothing differs, and one more for the run's first look at the API.
+    """
+    looked = _look(host)
+    if looked is None:
+        yield from refuse("kubeadm's files cannot be seen; mend the error above, then run again")
+        return
+    mine = t.traces(looked.files, looked.units)
+    api, trouble = _connect(cluster) if _anyone_may_serve(mine) else (None, "no API yet")
+    lacking = _lacking(api, host.name) if api else []
+    decision = _decide(mine, api, trouble, lacking)
+    if decision.step is t.Step.REFUSE:
+        yield from refuse(decision.sentence)
+        return
+    if decision.step is t.Step.NOTHING and t.SERVING in mine.there:
+        host.noop(f"{host.name} is a control plane of {cluster.name}")
+        return
+    if decision.step is not t.Step.NOTHING:
+        host.log(f"{decision.step.value}{': lacks ' + ', '.join(lacking) if lacking else ''}")
+    node = cluster.node(host.name)
+    if decision.step in (t.Step.INIT, t.Step.FINISH_INIT):
+        yield from _init(cluster, node, mine, cut_off=decision.step is t.Step.FINISH_INIT)
+    elif decision.step is t.Step.JOIN:
+        assert api is not None  # noqa: S101 - decide() joins only where the API answers
+        yield from _join_control_plane(cluster, node, api)
+    elif decision.step is t.Step.START:
+        if not mine.kubelet_runs:
+            yield changing("systemctl restart kubelet")
+        yield FunctionCommand(_await_api, (cluster,), {})
+        api, trouble = _connect(cluster)
+        lacking = _lacking(api, host.name) if api else []
+        if lacking:
+            host.log(f"{t.Step.FINISH_INIT.value}: lacks {', '.join(lacking)}")
+            yield from _init(cluster, node, mine, cut_off=True)
+    host.log(f"kubelet's serving certificate of {host.name}: approve")
+    yield FunctionCommand(_approve, (cluster,), {})
+
+
+def _anyone_may_serve(mine: t.Traces) -> bool:
+    """Whether looking for an API makes sense: on bare machines it would only take time."""
+    return mine.any_master or len(_masters()) > 1
+
+
+def _masters() -> list[Host]:
+    return settings.control_plane_hosts()
+
+
+def _decide(mine: t.Traces, api: Api | None, trouble: str, lacking: list[str]) -> t.Decision:
+    if api and not lacking and not mine.lacks(t.MASTER_FILES):
+        return t.decide(host.name, mine, {}, [], None, registered=True)
+    others = {other.name: _traces(other) for other in _masters() if other.name != host.name}
+    members = []
+    if api is None and not mine.any_master:
+        for other in settings.hosts():
+            if other.name not in others and other.name != host.name:
+                known = _traces(other)
+                if known and t.KUBELET_CONF in known.there | known.empty:
+                    members.append(other.name)
+    answer = None if api else trouble
+    return t.decide(host.name, mine, others, members, answer, registered=not lacking)
+
+
+def _lacking(api: Api, name: str) -> list[str]:
+    """What `kubeadm init` leaves in the API, and is not there."""
+    rbac = k8s.RbacAuthorizationV1Api(api.client)
+    looks = {
+        "kubeadm-config": (api.core.read_namespaced_config_map, "kubeadm-config", "kube-system"),
+        "kubelet-config": (api.core.read_namespaced_config_map, "kubelet-config", "kube-system"),
+        "cluster-info": (api.core.read_namespaced_config_map, "cluster-info", "kube-public"),
+        "the right to read cluster-info": (
+            rbac.read_namespaced_role_binding,
+            "kubeadm:bootstrap-signer-clusterinfo",
+            "kube-public",
+        ),
+        "coredns": (api.apps.read_namespaced_deployment, "coredns", "kube-system"),
+        "kube-proxy": (api.apps.read_namespaced_daemon_set, "kube-proxy", "kube-system"),
+    }
+    try:
+        result = [what for what, (call, *where) in looks.items() if found(call, *where) is None]
+        node = nodes.lookup(api, name)
+    except ApiException as error:
+        # kubeadm gives admin.conf its rights in the course of init.
+        return [f"the rights of {cluster_api.ADMIN} ({error.status})"]
+    if node is None or nodes.MASTER_LABEL not in (node.metadata.labels or {}):
+        result.append(f"node {name} as a control plane")
+    return result
+
+
+def _init(
+    cluster: settings.Cluster, node: settings.Node, mine: t.Traces, *, cut_off: bool
+) -> Generator[PyinfraCommand]:
+    yield files.write(kubeadm_config.audit_policy())
+    if kubeadm_config.ENCRYPTION not in mine.there:
+        text = kubeadm_config.encryption_configuration(secrets.token_bytes(32))
+        yield files.write(TextFile(kubeadm_config.ENCRYPTION, text, mode="600"))
+    token = tokens.fresh()
+    addresses = [each.address for each in cluster.control_planes]
+    config = kubeadm_config.init(cluster, node, token, addresses, cut_off=cut_off)
+    steps = [_TAKE_CONFIG]
+    if cut_off:
+        steps.append(_DROP_EMPTY)
+        if t.ETCD not in mine.there and mine.lacks((*t.KEYS, *t.CONFS)):
+            # No etcd has ever run with these keys, and some are lost: nothing depends on them.
+            steps.append(_SET_ASIDE)
+    # Keys first, and synced: etcd syncs its own files, and must not outlive the keys it ran with.
+    steps += [
+        f"kubeadm init phase certs all --config {_CONFIG} >/dev/null",
+        f"kubeadm init phase kubeconfig all --config {_CONFIG} >/dev/null",
+        "sync",
+        f"kubeadm init --config {_CONFIG} --skip-token-print",
+        "sync",
+    ]
+    yield changing("; ".join(steps), stdin=config)
+    tokens.used_at_init(token)
+    yield FunctionCommand(_await_api, (cluster,), {})
+
+
+# The file is in memory (/run is a tmpfs), for root only, and gone when the command ends.
+_TAKE_CONFIG = (
+    f'umask 077; mkdir -p /run/barekube; trap "rm -f {_CONFIG}" EXIT; cat >{_CONFIG}; umask 022'
+)
+_DROP_EMPTY = (
+    "find /etc/kubernetes /var/lib/kubelet -maxdepth 3 -path /var/lib/kubelet/pods -prune"
+    " -o -type f -size 0 -exec rm -f {} +"
+)
+_SET_ASIDE = (
+    "d=/var/lib/barekube/cut-off-init-$(date +%s); mkdir -p -m 700 $d; systemctl stop kubelet;"
+    " for f in /etc/kubernetes/pki /etc/kubernetes/*.conf; do [ ! -e $f ] || mv $f $d/; done"
+)
+
+
+def _join_control_plane(
+    cluster: settings.Cluster, node: settings.Node, api: Api
+) -> Generator[PyinfraCommand]:
+    encryption = remote.read_secret(api.host, kubeadm_config.ENCRYPTION)
+    if encryption is None:
+        yield from refuse(
+            f"{api.host.name} has no {kubeadm_config.ENCRYPTION}, without which Secrets cannot be"
+            " read here; restore it, then run this again"
+        )
+        return
+    yield files.write(kubeadm_config.audit_policy())
+    yield files.write(TextFile(kubeadm_config.ENCRYPTION, encryption, mode="600"))
+    key = secrets.token_bytes(32).hex()
+    yield FunctionCommand(_upload_keys, (api, key), {})
+    yield FunctionCommand(_make_token, (api,), {})
+    config = kubeadm_config.join_control_plane(
+        cluster, node, tokens.for_joining(api), tokens.ca_hash(api.ca), key
+    )
+    yield changing(f"{_TAKE_CONFIG}; kubeadm join --config {_CONFIG}; sync", stdin=config)
+
+
+def _upload_keys(state: State, host: Host, api: Api, key: str) -> bool:
+    """Have a control plane put its keys, encrypted, where the joining one takes them from."""
+    config = kubeadm_config.upload(key)
+    command = changing(
+        f"{_TAKE_CONFIG}; kubeadm init phase upload-certs --upload-certs"
+        f" --skip-certificate-key-print --config {_CONFIG}",
+        stdin=config,
+    )
+    done, output = api.host.run_shell_command(
+        command,
+        print_output=False,
+        print_input=False,
+        _sudo=bool(api.host.data.get("_sudo", False)),
+        _stdin=config,
+    )
+    if not done:
+        host.log(f"{api.host.name} cannot hand out its keys: {output.stderr}")
+    return bool(done)
+
+
+def _make_token(state: State, host: Host, api: Api) -> bool:
+    tokens.for_joining(api)
+    return True
+
+
+def _await_api(state: State, host: Host, cluster: settings.Cluster) -> bool:
+    began = time.monotonic()
+    said = began
+    while (waited := time.monotonic() - began) < _API_LIMIT:
+        api, trouble = _connect(cluster)
+        if api:
+            return True
+        if time.monotonic() - said > 15:
+            said = time.monotonic()
+            host.log(f"waiting for the API, {waited:.0f} s of {_API_LIMIT} s: {trouble}")
+        time.sleep(1)
+    host.log(
+        f"the API did not answer in {_API_LIMIT} s ({trouble}); look at `journalctl -u kubelet`"
+        " and `crictl ps -a` on it, then run this again"
+    )
+    return False
+
+
+def _approve(state: State, host: Host, cluster: settings.Cluster) -> bool:
+    api, trouble = _connect(cluster)
+    if api is None:
+        host.log(f"its certificate cannot be approved: {trouble}")
+        return False
+    return nodes.approve_serving(state, host, api, cluster.node(host.name), _SERVING_LIMIT)
+
+
+@operation()
+def worker(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
+    """This host is a worker of the cluster. One remote command where nothing differs."""
+    looked = _look(host)
+    if looked is None:
+        yield from refuse("kubeadm's files cannot be seen; mend the error above, then run again")
+        return
+    mine = t.traces(looked.files, looked.units)
+    api, trouble = _connect(cluster)
+    if api is None:
+        if not state.is_executing and not mine.any_node:
+            host.log(f"kubeadm join: once {cluster.endpoint} answers (now: {trouble})")
+            yield StringCommand("false")
+            return
+        yield from refuse(
+            f"no control plane answers ({trouble}); run deploys/control_plane.py first"
+        )
+        return
+    node = nodes.lookup(api, host.name)
+    own_ca = looked.files.get(t.CA)
+    machine = looked.files[t.MACHINE_ID].text().strip()
+    decision = t.decide_worker(
+        host.name,
+        mine,
+        ca_differs=bool(own_ca and own_ca.size and own_ca.text().strip() != api.ca.strip()),
+        registered=node is not None,
+        same_machine=node is not None and node.status.node_info.machine_id == machine,
+    )
+    if decision.step is t.Step.REFUSE:
+        yield from refuse(decision.sentence)
+        return
+    if decision.step is t.Step.NOTHING and t.SERVING in mine.there:
+        host.noop(f"{host.name} is a worker of {cluster.name}")
+        return
+    if decision.step is not t.Step.NOTHING:
+        host.log(f"{decision.step.value}: {cluster.name}, {cluster.endpoint}")
+    if decision.step is t.Step.JOIN:
+        yield FunctionCommand(_make_token, (api,), {})
+        if node is not None:
+            # kubeadm refuses to join beside a node of this name that still counts as Ready.
+            yield FunctionCommand(_delete_node, (api, host.name), {})
+        config = kubeadm_config.join(
+            cluster,
+            cluster.node(host.name),
+            tokens.for_joining(api),
+            tokens.ca_hash(api.ca),
+            cut_off=mine.any_node,
+        )
+        clean = f"systemctl stop kubelet; {_DROP_EMPTY}; " if mine.any_node else ""
+        yield changing(f"{_TAKE_CONFIG}; {clean}kubeadm join --config {_CONFIG}; sync", config)
+    elif decision.step is t.Step.START:
+        yield changing("systemctl restart kubelet")
+    host.log(f"kubelet's serving certificate of {host.name}: approve")
+    yield FunctionCommand(_approve, (cluster,), {})
+
+
+def _delete_node(state: State, host: Host, api: Api, name: str) -> bool:
+    found(api.core.delete_node, name)
+    return True
+
+
+@operation()
+def tokens_deleted(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
+    """The bootstrap tokens of this run are gone from the cluster."""
+    if not tokens.any_left():
+        host.noop("no join token is left")
+        return
+    yield FunctionCommand(_forget, (cluster,), {})
+
+
+def _forget(state: State, host: Host, cluster: settings.Cluster) -> bool:
+    api, _ = _connect(cluster)
+    if api:
+        tokens.forget(api)
+    return True

@@ -1,0 +1,42 @@
+"""What keeps operations in order: barriers, refusals, and who acts for the cluster."""
+
+from collections.abc import Generator
+
+from pyinfra import host, inventory, state
+from pyinfra.api import StringCommand, operation
+
+# A kubeadm or dpkg that outlived a lost SSH session still holds it, and is waited for.
+LOCK = "flock -w 900 /run/lock/barekube"
+
+
+@operation()
+def barrier() -> Generator[StringCommand, None, None]:
+    """Do nothing on every host: what follows waits for all of them.
+
+    pyinfra orders only what hosts share; without it a worker joins before init.
+    """
+    return
+    yield
+
+
+def refuse(sentence: str) -> Generator[StringCommand, None, None]:
+    """Fail this host, and no other, with one sentence; a preview shows it too."""
+    host.log(sentence)
+    yield StringCommand("false")
+
+
+def changing(script: str, stdin: str | None = None) -> StringCommand:
+    """A command that changes the host, alone on it. `script` is run by sh -ec."""
+    quoted = "'" + script.replace("'", "'\\''") + "'"
+    if stdin is None:
+        return StringCommand(f"{LOCK} sh -ec {quoted}")
+    return StringCommand(f"{LOCK} sh -ec {quoted}", _stdin=stdin)
+
+
+def acts_for_the_cluster() -> bool:
+    """Whether this host's operation does the work that is done once a cluster.
+
+    It is the first host of the inventory that is in this run and has not failed.
+    """
+    first = next((each for each in inventory if each in state.active_hosts), None)
+    return first is not None and first.name == host.name

@@ -1,0 +1,145 @@
+"""apt: repositories whose key is checked before it is trusted, and packages, exact and held."""
+
+from collections.abc import Generator, Mapping, Sequence
+
+from pyinfra import host
+from pyinfra.api import FactBase, FactProcessError, QuoteString, StringCommand, operation
+
+from barekube import openpgp, settings, versions
+from barekube.dpkg import plan
+from barekube.facts.machine import Machine
+from barekube.operations import files
+from barekube.operations.order import changing, refuse
+from barekube.text import TextFile, changes
+
+BUNDLE_CA = "/etc/barekube/bundle-ca.crt"
+_APT = (
+    "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300"
+    " -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0"
+)
+
+
+class AptKey(FactBase[str | None]):
+    """The text of a key file as the host downloads it; None: not known."""
+
+    def command(self, url: str) -> StringCommand:
+        # apt-helper knows apt's own CAs and proxies, and is on every Debian.
+        return StringCommand(
+            "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT &&",
+            "/usr/lib/apt/apt-helper -qq download-file",
+            QuoteString(url),
+            '"$d/key" >&2 && cat "$d/key" && echo end',
+        )
+
+    def process(self, output: list[str]) -> str:
+        if output[-1] != "end":
+            raise FactProcessError("the key was cut off; run again")
+        return "\n".join(output[:-1]) + "\n"
+
+
+def source_path(name: str) -> str:
+    return f"/etc/apt/sources.list.d/barekube-{name}.sources"
+
+
+@operation()
+def installed(
+    wanted: Mapping[str, str | None], source: str | None = None, trust: Sequence[TextFile] = ()
+) -> Generator[StringCommand]:
+    """Install packages; those with an exact version are held.
+
+    `wanted` maps a name to its exact version (in which {distribution}, {release} and {codename}
+    are the host's) or to None, whatever its sources have. `source` names the apt repository of
+    group_data that they come from: the host downloads its key, and it is trusted only if the
+    fingerprint is the one in group_data. `trust` are files that apt needs before it can reach
+    the source. One round trip where nothing differs.
+    """
+    paths = [file.path for file in trust]
+    key_path = f"/etc/apt/keyrings/barekube-{source}.asc"
+    if source:
+        paths += [source_path(source), key_path]
+    found = host.get_fact(Machine, files=paths, packages=list(wanted))
+    if found is None:
+        yield from refuse("its packages cannot be read; mend the error above, then run again")
+        return
+    exact = versions.written_out(wanted, found.release)
+    todo = plan(exact, dict(found.packages))
+    files_wanted = list(trust)
+    repository = settings.source(source, found.release) if source else None
+    if repository:
+        files_wanted.append(TextFile(source_path(repository.name), render(repository, key_path)))
+    differing = changes(files_wanted, dict(found.files))
+    key = found.files.get(key_path)
+    trusted = repository is None or (
+        key is not None and key.mode == "644" and _is(repository.fingerprint, key.text())
+    )
+    if trusted and not differing and not todo.said:
+        host.noop(f"{len(wanted)} packages and their source are as wanted")
+        return
+    for change in differing:
+        files.say(change)
+    if repository and not trusted:
+        host.log(f"{key_path}: the key {repository.fingerprint} from {repository.key_url}")
+    for phrase in todo.said:
+        host.log(phrase)
+    for change in differing:
+        yield files.write(change.file)
+    if repository and not trusted:
+        text = host.get_fact(AptKey, url=repository.key_url)
+        if text is None:
+            sentence = (
+                f"{repository.key_url} cannot be downloaded; mend the network or group_data's"
+                " bundle_url, then run again"
+            )
+            yield from refuse(sentence)
+            return
+        if not _is(repository.fingerprint, text):
+            sentence = (
+                f"the key at {repository.key_url} is not {repository.fingerprint}; compare it"
+                " with what its publisher says, then correct group_data"
+            )
+            yield from refuse(sentence)
+            return
+        yield files.write(TextFile(key_path, text))
+    if todo.install:
+        yield changing(_install(todo.install, source))
+    if todo.hold:
+        yield changing(f"apt-mark -qq hold {' '.join(todo.hold)}")
+
+
+def _install(packages: Sequence[str], source: str | None) -> str:
+    only = ""
+    if source:
+        only = (
+            f"-o Dir::Etc::sourcelist={source_path(source)}"
+            " -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0"
+        )
+    # A dpkg that lost power is finished first; apt refuses to work beside its remains.
+    # Error-Mode: a source that does not answer is an error, not a warning.
+    return (
+        f"dpkg --configure -a --force-confold >/dev/null || true;"
+        f" {_APT} -o APT::Update::Error-Mode=any {only} update;"
+        f" {_APT} --no-install-recommends --allow-change-held-packages --allow-downgrades"
+        f" install {' '.join(packages)}"
+    )
+
+
+def trust_of_bundle(url: str, ca: str) -> list[TextFile]:
+    """The files by which apt and containerd trust the bundle at `url`; `ca` is its CA's text."""
+    machine = url.removeprefix("https://").partition("/")[0].partition(":")[0]
+    option = f'Acquire::https::{machine}::CaInfo "{BUNDLE_CA}";\n'
+    return [TextFile(BUNDLE_CA, ca), TextFile("/etc/apt/apt.conf.d/60barekube-bundle", option)]
+
+
+def _is(fingerprint: str, text: str) -> bool:
+    try:
+        return fingerprint in openpgp.fingerprints(text)
+    except ValueError:
+        return False
+
+
+def render(source: settings.Source, key_path: str) -> str:
+    """The deb822 text of a repository; see sources.list(5)."""
+    lines = ["Types: deb", f"URIs: {source.uri}", f"Suites: {source.suite}"]
+    if source.components:
+        lines.append(f"Components: {source.components}")
+    return "\n".join([*lines, f"Signed-By: {key_path}", ""])

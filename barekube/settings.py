@@ -1,0 +1,155 @@
+"""The cluster's settings as typed values, made from group_data and the inventory.
+
+The only module that reads `host.data` and `inventory`: inside, types are trusted.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pyinfra import host, inventory
+from pyinfra.api import Host
+from pyinfra.api.exceptions import DeployError
+
+from barekube import versions
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the inventory: its name in the cluster, and the address nodes reach it by."""
+
+    name: str
+    address: str
+    control_plane: bool
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What the cluster is to be, the same on every host."""
+
+    name: str
+    version: str
+    api_name: str
+    api_port: int
+    service_network: str
+    pod_network: str
+    nodes: tuple[Node, ...]
+    ignored_preflight: tuple[str, ...] = ()
+
+    @property
+    def endpoint(self) -> str:
+        """kubeadm's controlPlaneEndpoint."""
+        return f"{self.api_name}:{self.api_port}"
+
+    @property
+    def control_planes(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.control_plane)
+
+    def node(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An apt repository, written out for one host."""
+
+    name: str
+    uri: str
+    suite: str
+    components: str
+    key_url: str
+    fingerprint: str
+
+
+def address_of(name: str, address: str | None, ssh_hostname: str | None) -> str:
+    """The address of a host: `address`, else `ssh_hostname`, else its name, if it is one.
+
+    Raises DeployError if none of them is an IPv4 address.
+    """
+    for value in [address] if address else [ssh_hostname, name]:
+        try:
+            return str(ipaddress.IPv4Address(str(value)))
+        except ValueError:
+            if address:
+                raise DeployError(f"{name}: address {value!r} is no IPv4 address") from None
+    raise DeployError(f"{name}: no address is known; give it `address` in the inventory")
+
+
+def pod_network(directory: Path) -> str:
+    """The range of pod addresses: IPALLOC_RANGE of the DaemonSet in the network's manifests.
+
+    Raises DeployError if there is none or if it is no network.
+    """
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            documents = list(yaml.safe_load_all(path.read_text()))
+        except yaml.YAMLError as error:
+            raise DeployError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        for document in documents:
+            if not document or document.get("kind") != "DaemonSet":
+                continue
+            for container in document["spec"]["template"]["spec"]["containers"]:
+                for variable in container.get("env", []):
+                    if variable["name"] == "IPALLOC_RANGE":
+                        return str(ipaddress.IPv4Network(variable["value"]))
+    raise DeployError(f"{directory}: no DaemonSet says IPALLOC_RANGE, the range of pod addresses")
+
+
+def hosts() -> list[Host]:
+    """All hosts of the inventory, in its order, in the limit or not."""
+    return list(inventory)
+
+
+def control_plane_hosts() -> list[Host]:
+    members = {each.name for each in inventory.get_group("control_plane", default=[])}
+    return [each for each in hosts() if each.name in members]
+
+
+def cluster() -> Cluster:
+    """The cluster as this inventory and group_data want it. Raises DeployError for bad values."""
+    masters = {each.name for each in control_plane_hosts()}
+    nodes = tuple(
+        Node(
+            each.name,
+            address_of(each.name, each.data.get("address"), each.data.get("ssh_hostname")),
+            each.name in masters,
+        )
+        for each in hosts()
+    )
+    data = host.data
+    return Cluster(
+        name=data.cluster_name,
+        version=data.kubernetes_version,
+        api_name=data.api_name or f"api.{data.cluster_name}",
+        api_port=data.api_port,
+        service_network=data.service_network,
+        pod_network=pod_network(Path(data.network_manifests)),
+        nodes=nodes,
+        ignored_preflight=tuple(data.ignored_preflight),
+    )
+
+
+def source(name: str, release: dict[str, str]) -> Source:
+    """The apt repository `name` of group_data for a host with this /etc/os-release."""
+    values = {
+        "minor": versions.kubernetes_minor(host.data.kubernetes_version),
+        "distribution": release.get("ID", ""),
+        "codename": release.get("VERSION_CODENAME", ""),
+    }
+    sources = dict(host.data.package_sources)
+    if host.data.bundle_url:
+        # What the distribution itself would serve; on the internet its own sources do.
+        sources["debian"] = ("https://debian", "{codename}", "main", "", "")
+    uri, suite, components, key_url, fingerprint = sources[name]
+    if host.data.bundle_url:
+        uri = f"{host.data.bundle_url}/{uri.removeprefix('https://')}"
+        key_url, fingerprint = f"{host.data.bundle_url}/apt.asc", host.data.bundle_key
+    return Source(
+        name,
+        uri.format(**values),
+        suite.format(**values),
+        components,
+        key_url.format(**values),
+        fingerprint.replace(" ", "").upper(),
+    )

@@ -1,0 +1,73 @@
+"""The one table of versions and the one of architectures. lab/ and bundle/ read it too."""
+
+from collections.abc import Mapping
+from typing import Final
+
+KUBERNETES: Final = "1.37.2"
+ETCD: Final = "3.7.0"
+COREDNS: Final = "1.14.6"
+PAUSE: Final = "3.10.2"
+CONTAINERD: Final = "2.4.2"
+RUNC: Final = "1.5.2"
+CNI_PLUGINS: Final = "1.9.1"
+CRI_TOOLS: Final = "1.36.0"
+TRAEFIK: Final = "3.7.9"
+
+# Debian versions as pkgs.k8s.io has them; the suffix is its packaging revision.
+KUBERNETES_DEB: Final = f"{KUBERNETES}-1.1"
+CNI_PLUGINS_DEB: Final = f"{CNI_PLUGINS}-1.1"
+CRI_TOOLS_DEB: Final = f"{CRI_TOOLS}-1.1"
+
+IMAGES: Final = {
+    "kube-apiserver": f"registry.k8s.io/kube-apiserver:v{KUBERNETES}",
+    "kube-controller-manager": f"registry.k8s.io/kube-controller-manager:v{KUBERNETES}",
+    "kube-scheduler": f"registry.k8s.io/kube-scheduler:v{KUBERNETES}",
+    "kube-proxy": f"registry.k8s.io/kube-proxy:v{KUBERNETES}",
+    "coredns": f"registry.k8s.io/coredns/coredns:v{COREDNS}",
+    "etcd": f"registry.k8s.io/etcd:{ETCD}-0",
+    "pause": f"registry.k8s.io/pause:{PAUSE}",
+}
+
+# What `uname -m` prints -> what Kubernetes and Go call it.
+ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
+# ... -> what Debian calls it.
+DEBIAN_ARCHITECTURES: Final = {"amd64": "amd64", "arm64": "arm64", "arm": "armhf"}
+
+
+def kubernetes_minor(version: str = KUBERNETES) -> str:
+    """'1.37.2' -> 'v1.37', as pkgs.k8s.io names its repositories."""
+    major, minor, _ = version.split(".")
+    return f"v{major}.{minor}"
+
+
+def kubernetes_debs(version: str) -> dict[str, str | None]:
+    """The packages of pkgs.k8s.io that a node gets, with their full Debian versions."""
+    return {
+        "kubelet": f"{version}-1.1",
+        "kubeadm": f"{version}-1.1",
+        "kubectl": f"{version}-1.1",
+        "kubernetes-cni": CNI_PLUGINS_DEB,
+        "cri-tools": CRI_TOOLS_DEB,
+    }
+
+
+# containerd.io in Docker's apt repository, whose full version differs by release.
+CONTAINERD_DEB: Final = f"{CONTAINERD}-1~{{distribution}}.{{release}}~{{codename}}"
+
+
+def written_out(
+    packages: Mapping[str, str | None], release: Mapping[str, str]
+) -> dict[str, str | None]:
+    """Full versions for one host: {distribution}, {release} and {codename} are those of its
+    /etc/os-release (ID, VERSION_ID, VERSION_CODENAME), given as `release`."""
+    values = {
+        "distribution": release.get("ID", ""),
+        "release": release.get("VERSION_ID", ""),
+        "codename": release.get("VERSION_CODENAME", ""),
+    }
+    return {name: full and full.format(**values) for name, full in packages.items()}
+
+
+def containerd_deb(distribution: str, release: str, codename: str) -> str:
+    """The full version of containerd.io for one release, e.g. ("debian", "12", "bookworm")."""
+    return CONTAINERD_DEB.format(distribution=distribution, release=release, codename=codename)

@@ -1,0 +1,13 @@
+"""Install kubelet, kubeadm, kubectl, the CNI plugins and crictl: exact versions, held."""
+
+from pyinfra import host
+
+from barekube import versions
+from barekube.operations import order, packages
+
+packages.installed(
+    name=f"Install Kubernetes {host.data.kubernetes_version}",
+    wanted=versions.kubernetes_debs(host.data.kubernetes_version),
+    source="kubernetes",
+)
+order.barrier(name="Every host has its Kubernetes packages")

@@ -1,0 +1,14 @@
+"""Join the workers, all at once. Runs alone, on any hosts, in any state."""
+
+from pyinfra import host
+
+from barekube import settings
+from barekube.operations import kubeadm, order
+
+cluster = settings.cluster()
+
+if not cluster.node(host.name).control_plane:
+    kubeadm.worker(name="Join the workers", cluster=cluster)
+order.barrier(name="Every worker has joined")
+kubeadm.tokens_deleted(name="Delete the join token", cluster=cluster)
+order.barrier(name="No join token is left")

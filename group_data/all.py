@@ -1,0 +1,83 @@
+"""The choices of the cluster. Every key is here, with its default and its reason."""
+
+from barekube import versions
+
+# The cluster's name; it is part of the API's name and cannot change after init.
+cluster_name = "barekube"
+
+# The version that every node is brought to; an upgrade is a stage of its own.
+kubernetes_version = versions.KUBERNETES
+
+# The name and port by which nodes reach the API. None: api.<cluster_name>. It stands in
+# /etc/hosts of every node and in the certificates, so that more control planes can come later.
+api_name = None
+api_port = 6443
+
+# Addresses of Services. Those of pods are in the network's manifest (IPALLOC_RANGE).
+service_network = "10.96.0.0/12"
+
+# Directory of the pod network's manifests.
+network_manifests = "manifests/weave"
+
+# A bundle (python -m bundle) for machines without internet: its address ("https://..."), the
+# file of its CA on this machine, and the fingerprint of its apt key. None: the internet.
+bundle_url = None
+bundle_ca = None
+bundle_key = None
+
+# Where packages come from: (address, suite, components, address of the key, fingerprint of the
+# key). {minor} is v1.37, {distribution} and {codename} are the host's own. A bundle serves the
+# same paths under its own address.
+package_sources = {
+    "kubernetes": (
+        "https://pkgs.k8s.io/core:/stable:/{minor}/deb/",
+        "/",
+        "",
+        "https://pkgs.k8s.io/core:/stable:/{minor}/deb/Release.key",
+        "DE15B14486CD377B9E876E1A234654DA9A296436",
+    ),
+    "containerd": (
+        "https://download.docker.com/linux/{distribution}",
+        "{codename}",
+        "stable",
+        "https://download.docker.com/linux/{distribution}/gpg",
+        "9DC858229FC7DD38854AE2D88D81803C0EBFCD88",
+    ),
+}
+
+# What a node needs of its distribution, each with the reason.
+host_packages = {
+    "ca-certificates": "to trust the package and image sources",
+    "chrony": "etcd and certificates need the right time",
+    "conntrack": "kube-proxy drops stale connections with it",
+    "ethtool": "kubeadm's checks and Weave ask network cards with it",
+    "iptables": "kubelet and kube-proxy write their rules with it",
+    "kmod": "loads the modules below",
+    "nftables": "the host's firewall is one table of it",
+    "socat": "kubectl port-forward",
+}
+
+# Kernel modules, loaded now and at boot.
+modules = {
+    "overlay": "container file systems",
+    "br_netfilter": "bridged packets meet iptables rules",
+}
+
+# Kernel parameters, now and after a boot.
+sysctls = {
+    "net.ipv4.ip_forward": "1",
+    "net.bridge.bridge-nf-call-iptables": "1",
+    "net.bridge.bridge-nf-call-ip6tables": "1",
+    # 1 would drop what a pod network brings in by another way than it goes out; 2 is loose.
+    "net.ipv4.conf.all.rp_filter": "2",
+    # kubelet's protectKernelDefaults wants these.
+    "vm.overcommit_memory": "1",
+    "kernel.panic": "10",
+    "kernel.panic_on_oops": "1",
+    # Each pod watches files; the distributions' 128 is used up by some dozens.
+    "fs.inotify.max_user_instances": "8192",
+    "fs.inotify.max_user_watches": "524288",
+}
+
+# Checks of kubeadm's own preflight to pass over (names as kubeadm prints them).
+ignored_preflight = []
