@@ -80,4 +80,8 @@ sysctls = {
 }
 
 # Checks of kubeadm's own preflight to pass over (names as kubeadm prints them).
-ignored_preflight = []
+ignored_preflight: list[str] = []
+
+# A host whose key is not in known_hosts, or is another one, is not talked to (the README shows
+# how to collect keys); pyinfra's own default is to accept a new one unseen.
+ssh_strict_host_key_checking = "yes"

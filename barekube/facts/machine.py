@@ -137,7 +137,7 @@ class Machine(FactBase[Found | None]):
 
 def _seconds(timestamp: str) -> float:
     """'Mon 2026-11-23 11:53:40.123456 UTC' of systemctl -> seconds of Unix time; '' -> 0."""
-    if not timestamp:
+    if timestamp in ("", "n/a"):
         return 0.0
     moment = datetime.strptime(timestamp, "%a %Y-%m-%d %H:%M:%S.%f UTC")
     return moment.replace(tzinfo=UTC).timestamp()

@@ -59,7 +59,8 @@ def configured(modules: Mapping[str, str], sysctls: Mapping[str, str]) -> Genera
     if absent:
         yield changing(f"modprobe -a {' '.join(absent)}")
     if running or absent:
-        yield changing(f"sysctl -qp {kernel.SYSCTL_FILE}")
+        # sysctl(8) is in procps, which a small Debian lacks; this comes with systemd.
+        yield changing(f"/usr/lib/systemd/systemd-sysctl {kernel.SYSCTL_FILE}")
     if not masked:
         yield changing(f"ln -sfn /dev/null {_SWAP_TARGET}; systemctl daemon-reload")
     if swaps:

@@ -274,7 +274,8 @@ def worker(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
         return
     node = nodes.lookup(api, host.name)
     own_ca = looked.files.get(t.CA)
-    machine = looked.files[t.MACHINE_ID].text().strip()
+    identity = looked.files.get(t.MACHINE_ID)
+    machine = identity.text().strip() if identity else ""
     decision = t.decide_worker(
         host.name,
         mine,

@@ -1,0 +1,88 @@
+# The documented list of steps; `make` prints it. The steps themselves are in deploys/.
+INVENTORY ?= inventory.py
+LIMIT ?=
+OPTIONS ?= -y
+
+PYTHON := .venv/bin/python
+PYINFRA := .venv/bin/pyinfra
+STAGES := preflight host runtime kubernetes_packages control_plane workers network
+CODE := config.py inventory.py group_data deploys barekube bundle lab tests
+
+.PHONY: help lab lab-down lab-needs test test-needs style types fast-tests lab-tests preview site \
+	bundle $(STAGES)
+
+help:
+	@echo 'make lab                    machines of its own here, and a Kubernetes on them'
+	@echo 'make lab-down               end them; what was built stays in ~/.cache/barekube'
+	@echo 'make test                   every check and test, the lab included'
+	@echo
+	@echo 'On your machines (INVENTORY=inventory.py, LIMIT=a host or group, OPTIONS=-y):'
+	@sed -n 's/^\([a-z_]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) \
+		| while read -r step words; do printf 'make %-22s %s\n' "$$step" "$$words"; done
+
+preview: .venv/.ready ## what site.py would change, as diffs; changes nothing
+	$(PYINFRA) $(INVENTORY) deploys/site.py --dry --diff $(if $(LIMIT),--limit $(LIMIT))
+
+site: .venv/.ready ## all of the following, in this order
+preflight: .venv/.ready ## a verdict on each machine; changes nothing
+host: .venv/.ready ## packages, kernel modules and parameters, swap, /etc/hosts
+runtime: .venv/.ready ## containerd
+kubernetes_packages: .venv/.ready ## kubelet, kubeadm, kubectl, CNI plugins, crictl
+control_plane: .venv/.ready ## kubeadm init once, then further control planes
+workers: .venv/.ready ## kubeadm join
+network: .venv/.ready ## the pod network; all nodes Ready
+
+site $(STAGES):
+	$(PYINFRA) $(INVENTORY) deploys/$@.py $(OPTIONS) $(if $(LIMIT),--limit $(LIMIT))
+
+bundle: .venv/.ready ## packages and images for machines without internet
+	$(PYTHON) -m bundle build
+
+lab: lab-needs .venv/.ready
+	$(PYTHON) -m lab up
+	$(PYINFRA) lab/inventory.py deploys/site.py -y
+	@$(PYTHON) -m lab kubeconfig
+	@echo 'Say that, then: ~/.cache/barekube/bin/kubectl get nodes -o wide'
+
+lab-needs:
+	@echo 'make lab: needs root on Debian 12 or 13, 2 cores, 16 GiB of memory, 25 GB of disk in'
+	@echo '~/.cache/barekube, and the package registries of Debian, Python and Go; no KVM.'
+	@echo 'It installs Debian packages that it lacks. About 45 minutes the first time, then 5.'
+
+lab-down: .venv/.ready
+	$(PYTHON) -m lab down
+
+test: test-needs .venv/.ready style types fast-tests lab-tests
+
+test-needs:
+	@echo 'make test: needs what `make lab` needs; about 60 minutes the first time, then 25.'
+	@echo 'It leaves the lab running; `make lab-down` ends it.'
+
+style: .venv/.ready
+	@echo '== style'
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: .venv/.ready
+	@echo '== types'
+	.venv/bin/mypy $(CODE)
+
+fast-tests: .venv/.ready
+	@echo '== tests/unit and tests/plan'
+	$(PYTHON) -m pytest tests/unit tests/plan
+
+lab-tests: .venv/.ready
+	@echo '== lab up'
+	$(PYTHON) -m lab up
+	@echo '== tests/lab'
+	$(PYTHON) -m pytest tests/lab
+
+# ensurepip is what Debian's python3 lacks without python3-venv.
+.venv/.ready: requirements.txt
+	@echo '== virtual environment'
+	@python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+		apt-get -qq -y install --no-install-recommends python3-venv; }
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@

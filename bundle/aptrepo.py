@@ -1,0 +1,129 @@
+"""Lays out signed apt repositories under the paths that they have upstream.
+
+www/<host>/<path>: a machine reaches https://pkgs.k8s.io/core:/... as
+https://<the bundle>/pkgs.k8s.io/core:/..., and Debian's mirror as https://<the bundle>/debian/.
+"""
+
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from barekube import versions
+from bundle.integrity import write
+from bundle.machine import run
+from bundle.trust import Signer
+
+KUBERNETES_PATH: Final = f"pkgs.k8s.io/core:/stable:/{versions.kubernetes_minor()}/deb"
+DOCKER_PATH: Final = "download.docker.com/linux/debian"
+DEBIAN_PATH: Final = "debian"
+# Where upstream has the keys of its repositories; here they are the bundle's key.
+KEY_PATHS: Final = (f"{KUBERNETES_PATH}/Release.key", f"{DOCKER_PATH}/gpg")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One suite of an apt repository."""
+
+    # Below www.
+    path: str
+    # Below `path`: where Packages and InRelease are; "" in a flat repository.
+    suite: str
+    component: str
+    # Below `path`: where the packages are. In a flat repository that is a directory an
+    # architecture, as upstream has it.
+    pool: str
+
+    @property
+    def flat(self) -> bool:
+        return not self.suite
+
+    def index(self, debian_arch: str) -> str:
+        """The Packages file of an architecture, below InRelease's directory."""
+        return "Packages" if self.flat else f"{self.component}/binary-{debian_arch}/Packages"
+
+    @property
+    def release(self) -> str:
+        """The directory of InRelease, below `path`."""
+        return "." if self.flat else f"dists/{self.suite}"
+
+    @property
+    def directories(self) -> list[str]:
+        """What belongs to this suite alone, below www."""
+        return [self.path] if self.flat else [f"{self.path}/{d}" for d in (self.release, self.pool)]
+
+
+def kubernetes_repository() -> Repository:
+    """pkgs.k8s.io, the repository of one minor."""
+    return Repository(KUBERNETES_PATH, "", "", "")
+
+
+def docker_repository(codename: str) -> Repository:
+    """Docker's, whose packages lie below each suite."""
+    return Repository(DOCKER_PATH, codename, "stable", f"dists/{codename}/pool/stable")
+
+
+def debian_repository(codename: str) -> Repository:
+    """Debian's; a pool a release, for apt-ftparchive indexes a directory."""
+    return Repository(DEBIAN_PATH, codename, "main", f"pool/{codename}")
+
+
+def pool_name(name: str) -> str:
+    """A .deb's name without the epoch that apt puts into it, as Debian's own pool has it."""
+    return re.sub(r"_\d+%3a", "_", name)
+
+
+_NO_OLD_DIGESTS = [
+    word for name in ("MD5", "SHA1", "SHA512") for word in ("-o", f"APT::FTPArchive::{name}=false")
+]
+
+
+def publish(
+    repository: Repository,
+    www: Path,
+    debs: Iterable[Path],
+    architectures: Sequence[str],
+    signer: Signer,
+) -> list[Path]:
+    """Move packages into a repository, index and sign it; return all its files.
+
+    `architectures` are Debian's names.
+    """
+    top = www / repository.path
+    for directory in repository.directories:
+        shutil.rmtree(www / directory, ignore_errors=True)
+    for deb in debs:
+        place = top / (repository.pool or deb.stem.rpartition("_")[2]) / pool_name(deb.name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(deb, place)
+    release = top / repository.release
+    what = f"indexing {repository.path} {repository.suite}".rstrip()
+    indexes: dict[Path, str] = {}
+    for arch in architectures:
+        command = ["apt-ftparchive", *_NO_OLD_DIGESTS, "--arch", arch, "packages"]
+        index = release / repository.index(arch)
+        said = run([*command, repository.pool or arch], what=what, cwd=top)
+        # A flat repository has one index for all architectures.
+        indexes[index] = indexes.get(index, "") + said
+    for index, text in indexes.items():
+        index.parent.mkdir(parents=True, exist_ok=True)
+        write(index, text)
+    fields = {
+        "Origin": "barekube bundle",
+        "Label": "barekube bundle",
+        "Suite": repository.suite or versions.kubernetes_minor(),
+        "Codename": repository.suite or versions.kubernetes_minor(),
+        "Components": repository.component or "main",
+        "Architectures": " ".join(architectures),
+    }
+    options = [
+        word
+        for name, value in fields.items()
+        for word in ("-o", f"APT::FTPArchive::Release::{name}={value}")
+    ]
+    command = ["apt-ftparchive", *_NO_OLD_DIGESTS, *options, "release", repository.release]
+    write(release / "InRelease", signer.sign(run(command, what=what, cwd=top)))
+    files = [path for d in repository.directories for path in (www / d).rglob("*")]
+    return sorted(path for path in files if path.is_file())

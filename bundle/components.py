@@ -1,0 +1,141 @@
+"""What is compiled: each component's Go packages, build tags and version stamps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from barekube import versions
+
+MODULES: Final = Path(__file__).parent / "modules"
+REPOSITORY: Final = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Component:
+    """Programs that come from one Go module, or from one directory of sources."""
+
+    name: str
+    version: str
+    # Program -> the Go package that it is the main of.
+    programs: Mapping[str, str]
+    # Go variable -> the text that is linked into it.
+    stamps: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    cgo: bool = False
+    # Where go.mod is; by default bundle/modules/<name>.
+    directory: Path | None = None
+    # Rough minutes on two cores, so that the user knows what to expect.
+    minutes: int = 1
+
+    @property
+    def module(self) -> Path:
+        return self.directory or MODULES / self.name
+
+
+def _kubernetes_stamps() -> dict[str, str]:
+    major, minor, _ = versions.KUBERNETES.split(".")
+    values = {
+        "gitVersion": f"v{versions.KUBERNETES}",
+        "gitMajor": major,
+        "gitMinor": minor,
+        "gitTreeState": "clean",
+        # A module zip does not say which commit it was made of.
+        "gitCommit": "unknown",
+    }
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return {f"{package}.{name}": value for package in packages for name, value in values.items()}
+
+
+_CONTAINERD = "github.com/containerd/containerd/v2"
+_PLUGINS = "github.com/containernetworking/plugins"
+KUBERNETES_PROGRAMS: Final = (
+    "kubelet",
+    "kubeadm",
+    "kubectl",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+)
+# Folder of the source -> the plugins in it; what upstream's archive for Linux has.
+CNI_PLUGINS: Final = {
+    "ipam": ("dhcp", "host-local", "static"),
+    "main": (
+        "bridge",
+        "dummy",
+        "host-device",
+        "ipvlan",
+        "loopback",
+        "macvlan",
+        "ptp",
+        "tap",
+        "vlan",
+    ),
+    "meta": ("bandwidth", "firewall", "portmap", "sbr", "tuning", "vrf"),
+}
+
+KUBERNETES: Final = Component(
+    "kubernetes",
+    versions.KUBERNETES,
+    {name: f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES_PROGRAMS},
+    _kubernetes_stamps(),
+    minutes=9,
+)
+CONTAINERD: Final = Component(
+    "containerd",
+    versions.CONTAINERD,
+    {
+        name: f"{_CONTAINERD}/cmd/{name}"
+        for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+    },
+    {f"{_CONTAINERD}/version.Version": f"v{versions.CONTAINERD}"},
+    # The btrfs and zfs snapshotters want C libraries; nothing here uses them.
+    tags=("no_btrfs", "no_zfs"),
+    minutes=3,
+)
+RUNC: Final = Component(
+    "runc",
+    versions.RUNC,
+    {"runc": "github.com/opencontainers/runc"},
+    # Without seccomp no pod starts that asks for a profile. The rest as upstream's static
+    # build: the program then runs on any release, whatever release it was built on. (Its
+    # version needs no stamp: it is a file in the module.)
+    tags=("seccomp", "netgo", "osusergo"),
+    cgo=True,
+)
+CNI: Final = Component(
+    "cni-plugins",
+    versions.CNI_PLUGINS,
+    {
+        plugin: f"{_PLUGINS}/plugins/{folder}/{plugin}"
+        for folder, plugins in CNI_PLUGINS.items()
+        for plugin in plugins
+    },
+    {f"{_PLUGINS}/pkg/utils/buildversion.BuildVersion": f"v{versions.CNI_PLUGINS}"},
+)
+CRI_TOOLS: Final = Component(
+    "cri-tools",
+    versions.CRI_TOOLS,
+    {"crictl": "sigs.k8s.io/cri-tools/cmd/crictl"},
+    {"sigs.k8s.io/cri-tools/pkg/version.Version": f"v{versions.CRI_TOOLS}"},
+)
+ETCD: Final = Component(
+    "etcd",
+    versions.ETCD,
+    {
+        "etcd": "go.etcd.io/etcd/server/v3",
+        "etcdctl": "go.etcd.io/etcd/etcdctl/v3",
+        "etcdutl": "go.etcd.io/etcd/etcdutl/v3",
+    },
+)
+COREDNS: Final = Component(
+    "coredns", versions.COREDNS, {"coredns": "github.com/coredns/coredns"}, minutes=3
+)
+# The lab's own pod network; its source is in this repository, so it has no upstream version.
+LAB_NETWORK: Final = Component(
+    "lab-network", "1", {"lab-network": "."}, directory=REPOSITORY / "lab/network"
+)
+
+# In the order that a lab needs them.
+COMPONENTS: Final = (KUBERNETES, CONTAINERD, RUNC, CNI, CRI_TOOLS, ETCD, COREDNS, LAB_NETWORK)

@@ -1,0 +1,148 @@
+"""What is in the images: upstream's names, program paths, users and entry points."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from barekube import versions
+from bundle import oci, registry
+from bundle.components import COREDNS, ETCD, KUBERNETES, LAB_NETWORK
+from bundle.integrity import Part
+from bundle.machine import run
+from bundle.oci import Node
+from bundle.paths import Paths
+
+PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# The bit of CAP_NET_BIND_SERVICE in linux/capability.h.
+_BIND_LOW_PORTS = 1 << 10
+_PLATFORMS: Final = {"amd64": "linux/amd64", "arm64": "linux/arm64", "arm": "linux/arm/v7"}
+_ACCOUNTS: Final = {
+    "etc/passwd": Node(
+        b"root:x:0:0:root:/root:/sbin/nologin\n"
+        b"nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n"
+        b"nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n"
+    ),
+    "etc/group": Node(b"root:x:0:\nnobody:x:65534:\nnonroot:x:65532:\n"),
+    "tmp": Node(directory=True, mode=0o1777),
+}
+# What of Debian's packages no program in an image reads.
+_NOT_NEEDED: Final = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that is made here."""
+
+    name: str
+    component: str
+    # Path in the image -> program of the component.
+    programs: Mapping[str, str]
+    entrypoint: str
+    user: str = ""
+    # Capabilities of the entry point's file.
+    capabilities: int = 0
+    # Does it hold the Debian packages that kube-proxy calls?
+    iptables: bool = False
+
+
+def _kubernetes(name: str) -> Image:
+    path = f"/usr/local/bin/{name}"
+    return Image(
+        versions.IMAGES[name], KUBERNETES.name, {path: name}, path, iptables=name == "kube-proxy"
+    )
+
+
+# In the order in which a cluster wants them.
+IMAGES: Final = (
+    Image(versions.IMAGES["pause"], "pause", {"/pause": "pause"}, "/pause", user="65535:65535"),
+    Image(
+        versions.IMAGES["etcd"],
+        ETCD.name,
+        {f"/usr/local/bin/{name}": name for name in ETCD.programs},
+        "/usr/local/bin/etcd",
+    ),
+    _kubernetes("kube-apiserver"),
+    _kubernetes("kube-controller-manager"),
+    _kubernetes("kube-scheduler"),
+    _kubernetes("kube-proxy"),
+    # It serves port 53 without being root.
+    Image(
+        versions.IMAGES["coredns"],
+        COREDNS.name,
+        {"/coredns": "coredns"},
+        "/coredns",
+        user="65532:65532",
+        capabilities=_BIND_LOW_PORTS,
+    ),
+    Image(
+        f"barekube.lab/network:{LAB_NETWORK.version}",
+        LAB_NETWORK.name,
+        {"/lab-network": "lab-network"},
+        "/lab-network",
+    ),
+)
+
+
+def _unpack(debs: list[Path], root: Path) -> dict[str, Node]:
+    """The files of Debian packages, with iptables' names pointing at the nft flavour.
+
+    On a machine the package's script makes those links by update-alternatives.
+    """
+    for deb in debs:
+        run(["dpkg-deb", "-x", deb, root], what=f"unpacking {deb.name}")
+    tree = {
+        name: node
+        for name, node in oci.read_tree(root).items()
+        # gconv converts character sets; it is the larger half of libc.
+        if not name.startswith(_NOT_NEEDED) and "/gconv/" not in name
+    }
+    links = (f"{v}tables{verb}" for v in ("ip", "ip6") for verb in ("", "-save", "-restore"))
+    return {**tree, **{f"usr/sbin/{name}": Node(link="xtables-nft-multi") for name in links}}
+
+
+def make(
+    image: Image, arch: str, programs: Mapping[str, Path], debs: list[Path], paths: Paths, key: str
+) -> Part:
+    """Make an image of one architecture and put it into the registry."""
+    tree = dict(_ACCOUNTS)
+    with tempfile.TemporaryDirectory(dir=paths.bundle, prefix=".new-") as work:
+        if image.iptables:
+            root = Path(work) / "root"
+            root.mkdir()
+            tree = {**_unpack(debs, root), **tree}
+        for path, program in image.programs.items():
+            capabilities = image.capabilities if path == image.entrypoint else 0
+            tree[path.lstrip("/")] = Node(programs[program], 0o755, capabilities=capabilities)
+        layer = Path(work) / "layer.tar"
+        oci.write_layer(tree, layer)
+        size = layer.stat().st_size
+        diff = registry.put_file(paths, layer)
+    platform = _PLATFORMS[arch]
+    config = oci.encode(
+        {
+            **oci.platform(platform),
+            "config": {
+                "Env": [f"PATH={PATH}"],
+                "Entrypoint": [image.entrypoint],
+                "WorkingDir": "/",
+                **({"User": image.user} if image.user else {}),
+            },
+            "rootfs": {"type": "layers", "diff_ids": [diff]},
+            "history": [{"created_by": "barekube bundle"}],
+        }
+    )
+    config_digest = registry.put_bytes(paths, config)
+    manifest = oci.encode(
+        {
+            "schemaVersion": 2,
+            "mediaType": oci.MANIFEST,
+            "config": oci.descriptor(oci.CONFIG, config_digest, len(config)),
+            "layers": [oci.descriptor(oci.LAYER, diff, size)],
+        }
+    )
+    digest = registry.put_bytes(paths, manifest)
+    described = oci.descriptor(oci.MANIFEST, digest, len(manifest))
+    blobs = [config_digest, diff]
+    return registry.image_part(key, image.name, platform, described, blobs)

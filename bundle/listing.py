@@ -1,0 +1,96 @@
+"""What `python -m bundle list` prints: each part, where it is from, and what fails without it."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from barekube import versions
+from bundle import aptrepo, debian, images, registry
+from bundle.components import KUBERNETES
+from bundle.integrity import Record
+from bundle.paths import Paths
+from bundle.trust import Signer
+
+# Images that nothing here builds -> what will not work without them.
+NOT_BUILT: Final = {
+    "docker.io/rajchaudhuri/weave-kube:2.9.0": "the pod network Weave; a lab has its own instead",
+    "docker.io/rajchaudhuri/weave-npc:2.9.0": "network policies of Weave",
+    f"docker.io/library/traefik:v{versions.TRAEFIK}": "Ingress",
+    "docker.io/rook/ceph": "Rook, so all storage of the cluster",
+    "quay.io/ceph/ceph": "Ceph, so all storage of the cluster",
+    "quay.io/cephcsi/cephcsi": "volumes from Ceph",
+}
+_WITHOUT: Final = {
+    "kube-proxy": "Services",
+    "coredns": "names in the cluster",
+    "network": "the lab's own pod network",
+}
+
+
+def _purpose(name: str) -> str:
+    short = name.rpartition("/")[2].partition(":")[0]
+    return _WITHOUT.get(short, "the cluster itself")
+
+
+def _image_rows(record: Record) -> list[tuple[str, str, str]]:
+    present = registry.images(record)
+    rows = []
+    built = {image.name: image.component for image in images.IMAGES}
+    for name in [*built, *sorted(set(present) - set(built))]:
+        platforms = ", ".join(sorted(p.removeprefix("linux/") for p in present.get(name, {})))
+        source = f"built from {built[name]}" if name in built else "added"
+        state = f"{platforms} ({source})" if platforms else "missing"
+        rows.append((f"image {name}", state, "" if platforms else _purpose(name)))
+    for name, purpose in NOT_BUILT.items():
+        if not any(found == name or found.startswith(f"{name}:") for found in present):
+            rows.append((f"image {name}", "missing", purpose))
+    return rows
+
+
+def _package_rows(record: Record) -> list[tuple[str, str, str]]:
+    wanted: Mapping[str, tuple[str, str]] = {
+        "apt " + aptrepo.KUBERNETES_PATH: (f"built from {KUBERNETES.name}", "the nodes themselves"),
+        **{
+            f"apt {aptrepo.DOCKER_PATH} {release}": (
+                "built from containerd and runc",
+                f"nodes of Debian {number}",
+            )
+            for release, number in debian.RELEASES.items()
+        },
+        **{
+            f"apt {aptrepo.DEBIAN_PATH} {release}": (
+                "from this machine's mirror",
+                f"nodes of Debian {number}",
+            )
+            for release, number in debian.RELEASES.items()
+        },
+    }
+    rows = []
+    for name, (source, purpose) in wanted.items():
+        part = record.parts.get(name)
+        if part is None:
+            rows.append((name, "missing", purpose))
+            continue
+        debs = [file for file in part.files if file.endswith(".deb")]
+        architectures = sorted({file[:-4].rpartition("_")[2] for file in debs} - {"all"})
+        state = f"{', '.join(architectures)} ({source}, {len(debs)} packages)"
+        rows.append((name, state, ""))
+    return rows
+
+
+def table(paths: Paths, record: Record) -> str:
+    """The table, the key's fingerprint, and where to find kubectl."""
+    rows = [
+        ("part", "architectures", "without it there is no"),
+        *_package_rows(record),
+        *_image_rows(record),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{a:{widths[0]}}  {b:{widths[1]}}  {c}".rstrip() for a, b, c in rows]
+    kubectl = paths.cache / "bin/kubectl"
+    key = Signer(paths).fingerprint() if record.parts else "not made"
+    lines += [
+        "",
+        f"key of the apt repositories: {key}",
+        f"kubectl for this machine: {kubectl if kubectl.exists() else 'not built'}",
+    ]
+    return "\n".join(lines)

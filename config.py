@@ -1,0 +1,159 @@
+"""pyinfra runs this first: its settings, the checks before anything connects, the summary.
+
+It is run, not imported, before the inventory is read.
+"""
+
+import ast
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import click
+from pyinfra import config, state
+from pyinfra.api import Host, Inventory
+from pyinfra.api.state import StateStage
+from pyinfra.context import ctx_inventory, ctx_state
+from pyinfra_cli import cli
+
+from barekube import checks, summary
+
+config.REQUIRE_PYINFRA_VERSION = "==3.10.0"
+# A failed host stops neither the others nor, by a question, the run.
+config.FAIL_PERCENT = 100
+cli._set_fail_prompts = lambda state, config: None
+
+context = click.get_current_context()
+given = context.params
+began = time.monotonic()
+
+
+def read(path: Path) -> tuple[dict[str, object], list[str]]:
+    """The names that a Python file sets, without those it imports; and why it cannot be run."""
+    own: dict[str, object] = {"__file__": str(path)}
+    try:
+        tree = ast.parse(path.read_text())
+        # The user's own inventory and group_data, which pyinfra runs in the same way.
+        exec(compile(tree, str(path), "exec"), own)  # noqa: S102
+    except SyntaxError as error:
+        return {}, [f"{path}, line {error.lineno}: {error.msg}; correct it"]
+    except Exception as error:
+        return {}, [f"{path}: {type(error).__name__}: {error}; correct it"]
+    imported = {
+        (each.asname or each.name).partition(".")[0]
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for each in node.names
+    }
+    return {
+        key: value for key, value in own.items() if not key.startswith("__") and key not in imported
+    }, []
+
+
+def problems_of_group_data(folders: Iterable[Path], groups: Mapping[str, list[str]]) -> list[str]:
+    """What is wrong in group_data. Its files may ask for the inventory, as under pyinfra."""
+    found = []
+    everywhere: dict[str, object] = {}
+    names = list(dict.fromkeys(name for group in groups.values() for name in group))
+    members: dict[str, tuple[list[str], dict[str, object]]] = {
+        group: (each, {}) for group, each in groups.items()
+    }
+    fake = Inventory((names, {}), **members)  # type: ignore[no-untyped-call]
+    with ctx_inventory.use(fake):
+        for path in (path for folder in folders for path in sorted(folder.glob("*.py"))):
+            values, unread = read(path)
+            shown = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+            found += unread or checks.group_data(shown, path.stem, groups)
+            found += checks.data(shown, values, {**checks.CLUSTER, **checks.HOST})
+            if path.stem == "all":
+                everywhere |= values
+    return found or checks.cluster(everywhere)
+
+
+def problems() -> list[str]:
+    """Everything that is wrong and can be known now, a sentence each."""
+    found = checks.options(given)
+    path = Path(given["inventory"])
+    if path.suffix == ".py" and not path.exists():
+        return [*found, f"{path} is not there; name your inventory file"]
+    if not path.is_file():
+        return found
+    values, unread = read(path)
+    if unread:
+        return found + unread
+    groups, wrong = checks.inventory(str(path), values)
+    # pyinfra has two groups more: all, and one named like the file.
+    names = list(dict.fromkeys(name for group in groups.values() for name in group))
+    groups = {"all": names, path.stem: names} | groups
+    folders = dict.fromkeys(each / "group_data" for each in (Path.cwd(), path.parent.resolve()))
+    found += wrong + problems_of_group_data(folders, groups)
+    return found + checks.limits([*given["limit"], *given["exclude"]], groups)
+
+
+def host_run(host: Host) -> summary.HostRun:
+    """What pyinfra knows of one host."""
+    operations = []
+    for key, each in state.ops[host].items():
+        meta = each.operation_meta
+        done = meta.is_complete()
+        operations.append(
+            summary.Operation(
+                name=", ".join(sorted(state.op_meta[key].names)),
+                succeeded=meta.did_succeed() if done else None,
+                changed=done and meta.did_change(),
+            )
+        )
+    return summary.HostRun(
+        connected=host in state.activated_hosts,
+        failed=host in state.failed_hosts,
+        operations=operations,
+        would_change=state.meta[host].ops_change,
+    )
+
+
+def end() -> None:
+    """Print the summary and set the exit status; pyinfra's own is 0 far too often."""
+    error = sys.exc_info()[1]
+    refused = isinstance(error, click.ClickException)
+    broken_off = error is not None and not isinstance(error, SystemExit)
+    unanswered = isinstance(getattr(error, "exception", None), EOFError)
+    if isinstance(error, click.ClickException) and not unanswered:
+        error.show()
+    begun = ctx_state.isset() and state.initialised  # type: ignore[no-untyped-call]
+    if begun and given["operations"][0] not in _NO_RUN:
+        preview = given["dry"] or (given["json_output"] and not given["yes"])
+        preview = preview or given["debug_operations"] or given["debug_facts"]
+        executed = state.current_stage >= StateStage.Execute
+        masters = state.inventory.get_group("control_plane", default=[])
+        run = summary.Run(
+            hosts={each.name: host_run(each) for each in state.inventory if _in_limit(each)},
+            deploys=[each for each in given["operations"] if each.endswith(".py")],
+            arguments=sys.argv[1:],
+            inventory=given["inventory"],
+            control_plane=masters[0].name if masters else None,
+            seconds=time.monotonic() - began,
+            preview=preview,
+            broken_off=broken_off or not (preview or executed),
+            executed=executed,
+            unanswered=unanswered,
+        )
+        click.echo("--> Summary:", err=True)
+        for line in summary.lines(run):
+            click.echo(f"    {line}", err=True)
+        sys.exit(summary.status(run))
+    if refused:
+        sys.exit(1)
+
+
+def _in_limit(host: Host) -> bool:
+    return bool(state.is_host_in_limit(host))
+
+
+_NO_RUN = ("debug-inventory", "fact")
+
+if wrong := problems():
+    for sentence in wrong:
+        click.echo(f"--> {sentence}", err=True)
+    click.echo("--> Nothing was connected to, and nothing was changed.", err=True)
+    sys.exit(1)
+context.call_on_close(end)

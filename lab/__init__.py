@@ -1,0 +1,1 @@
+"""Whole Debian machines on this one, as User Mode Linux processes, to deploy on."""

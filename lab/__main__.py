@@ -1,0 +1,129 @@
+"""python -m lab: whole machines to deploy on. See lab/hosts.yaml for which."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from bundle.errors import BundleError
+from lab import disks, guests, image, kernel, kubeconfig, machine, shell, wires
+from lab.errors import LabError
+from lab.hosts import Host, Lab, load
+from lab.paths import STATE
+
+
+def main() -> int:
+    """Run one command; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="build what is missing, boot the hosts, wait for SSH")
+    up.add_argument("hosts", nargs="*", metavar="HOST", help="default: all that are no spares")
+    commands.add_parser("status", help="which hosts have power and answer")
+    commands.add_parser("kubeconfig", help="write a kubeconfig with a certificate of 24 h")
+    commands.add_parser("down", help="end everything, delete the hosts' disks")
+    for name, text in (
+        ("power-off", "cut the power of a host"),
+        ("power-on", "start a host with the disks that it has"),
+    ):
+        commands.add_parser(name, help=text).add_argument("host", metavar="HOST")
+    ssh = commands.add_parser("ssh", help="a shell on a host, or one command")
+    ssh.add_argument("host", metavar="HOST")
+    ssh.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    arguments = parser.parse_args()
+    try:
+        return _do(arguments, load())
+    except (LabError, BundleError) as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+
+
+def _do(arguments: argparse.Namespace, lab: Lab) -> int:
+    match arguments.command:
+        case "up":
+            _up(lab, arguments.hosts)
+        case "down":
+            _down()
+        case "status":
+            _status(lab)
+        case "kubeconfig":
+            print(f"export KUBECONFIG={kubeconfig.write(lab)}")
+        case "power-off":
+            guests.power_off(lab.host(arguments.host))
+        case "power-on":
+            _power_on(lab, [lab.host(arguments.host)])
+        case "ssh":
+            command = shell.command(lab.host(arguments.host), arguments.words)
+            return subprocess.run(command, check=False).returncode
+    return 0
+
+
+def _up(lab: Lab, names: Sequence[str]) -> None:
+    wanted = [lab.host(name) for name in names] or [h for h in lab.hosts if not h.spare]
+    images = sorted({host.debian for host in wanted})
+    missing = [] if (kernel.directory() / "linux").exists() else ["a kernel (10 min)"]
+    missing += [f"Debian {name} (1 min)" for name in images if not image.path(name).exists()]
+    print(
+        f"lab: {', '.join(host.name for host in wanted)}; to build:"
+        f" {', '.join(missing) or 'nothing'}, and what the bundle lacks (25 min for all of it)",
+        flush=True,
+    )
+    began = time.monotonic()
+    times: list[tuple[str, float]] = []
+
+    def timed(what: str) -> None:
+        times.append((what, time.monotonic() - began - sum(spent for _, spent in times)))
+
+    machine.prepare()
+    timed("this machine")
+    built = subprocess.run([sys.executable, "-m", "bundle", "build"], check=False)
+    if built.returncode:
+        raise LabError("the bundle was not built; mend what is said above, then run again")
+    timed("bundle")
+    tree = kernel.build()
+    timed("kernel")
+    for release in images:
+        image.build(release, tree)
+    timed("images")
+    wires.up()
+    guests.serve_bundle()
+    _power_on(lab, wanted)
+    timed("boot")
+    print("lab: up; " + ", ".join(f"{what} {spent:.0f} s" for what, spent in times))
+
+
+def _power_on(lab: Lab, wanted: Sequence[Host]) -> None:
+    tree = kernel.build()
+    shell.make_key()
+    for host in wanted:
+        if not guests.runs(host):
+            disks.make(host, image.build(host.debian, tree))
+            core = lab.hosts.index(host) % (os.cpu_count() or 1)
+            guests.power_on(host, tree, core)
+    shell.wait(wanted)
+
+
+def _down() -> None:
+    guests.end_all()
+    wires.down()
+    machine.release()
+    shutil.rmtree(STATE, ignore_errors=True)
+
+
+def _status(lab: Lab) -> None:
+    for host in lab.hosts:
+        power = guests.runs(host)
+        answers = (
+            power
+            and not subprocess.run(
+                shell.command(host, ["true"], timeout=3), capture_output=True, check=False
+            ).returncode
+        )
+        state = "answers on SSH" if answers else "has power, no SSH" if power else "off"
+        print(f"{host.name:10} {host.address:12} {host.group:14} {host.debian:9} {state}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+"""What is different in the lab: a bundle instead of the internet, one CPU, a network of its own."""
+
+from barekube.openpgp import fingerprints as _fingerprints
+from lab.paths import BUNDLE as _BUNDLE
+
+cluster_name = "lab"
+bundle_url = "https://10.77.0.1"
+bundle_ca = str(_BUNDLE / "ca.crt")
+bundle_key = _fingerprints((_BUNDLE / "apt.asc").read_text())[0]
+network_manifests = "lab/manifests"
+# A User Mode Linux of one CPU is several times faster than of two.
+ignored_preflight = ["NumCPU"]

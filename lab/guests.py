@@ -1,0 +1,124 @@
+"""The guests' processes, and the bundle's server: started, found, ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lab import disks, wires
+from lab.errors import LabError
+from lab.hosts import GATEWAY, Host
+from lab.paths import BUNDLE, LOGS, MEMORY, NAMESPACE, UML
+
+
+def _processes() -> Iterator[tuple[int, list[str]]]:
+    """(process, its words) of every process of this machine."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        yield int(folder.name), words
+
+
+def _of(host: Host) -> list[int]:
+    return [
+        process
+        for process, words in _processes()
+        if f"umid={host.name}" in words and f"uml_dir={UML}" in words
+    ]
+
+
+def runs(host: Host) -> bool:
+    """Whether the host has power, by what its processes are."""
+    return bool(_of(host))
+
+
+def power_on(host: Host, kernel: Path, core: int) -> None:
+    """Start the host with the disks that it has. It outlives us."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    UML.mkdir(parents=True, exist_ok=True)
+    drives = [disks.root_disk(host), *disks.data_disks(host)]
+    words = [f"ubd{letter}={disk}" for letter, disk in zip("abcdefgh", drives, strict=False)]
+    words += ["root=/dev/ubda", "rw", f"mem={host.memory}", "con0=null,fd:1", "con=null"]
+    words += ["ssl=null", *wires.plug(host), f"umid={host.name}", f"uml_dir={UML}"]
+    # seccomp, one CPU and one core to stay on: by far the fastest that there is.
+    words += ["seccomp=on", "ncpus=1"]
+    command = wires.inside("taskset", "-c", str(core), str(kernel / "linux"), *words)
+    _detach(command, LOGS / f"{host.name}.console", {"TMPDIR": str(MEMORY)})
+
+
+def _detach(command: Sequence[str], log: Path, env: dict[str, str]) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | env,
+        )
+
+
+def power_off(host: Host) -> None:
+    """Cut the host's power: all its processes at once, nothing is written any more."""
+    _end(lambda: _of(host), host.name)
+
+
+def serve_bundle() -> None:
+    """Start the bundle's server on the gateway unless it runs. Raises LabError."""
+    if any(_is_server(words) for _, words in _processes()):
+        return
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / "bundle"
+    command = [sys.executable, "-m", "bundle", "--dir", str(BUNDLE), "serve"]
+    command += ["--address", GATEWAY, "--port", "443"]
+    server = _detach(wires.inside(*command), log, {})
+    end = time.monotonic() + 60
+    while time.monotonic() < end and server.poll() is None:
+        listening = subprocess.run(
+            wires.inside("bash", "-c", f"exec 3<>/dev/tcp/{GATEWAY}/443"), capture_output=True
+        )
+        if listening.returncode == 0:
+            return
+        time.sleep(0.3)
+    tail = log.read_text(errors="replace").strip().splitlines()
+    raise LabError(f"the bundle's server does not start: {tail[-1] if tail else 'no output'}")
+
+
+def _is_server(words: Sequence[str]) -> bool:
+    return "bundle" in words and "serve" in words and GATEWAY in words
+
+
+def _end(find: object, what: str) -> None:
+    assert callable(find)  # noqa: S101
+    deadline = time.monotonic() + 20
+    while processes := find():
+        for process in processes:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if time.monotonic() > deadline:
+            raise LabError(f"processes of {what} do not end: {processes}")
+        time.sleep(0.05)
+
+
+def end_all() -> None:
+    """End everything of ours, however it was left: by what it is, and by where it runs."""
+
+    def ours() -> list[int]:
+        listed = subprocess.run(
+            ["ip", "netns", "pids", NAMESPACE], capture_output=True, text=True
+        ).stdout
+        by_name = [
+            process
+            for process, words in _processes()
+            if f"uml_dir={UML}" in words or _is_server(words)
+        ]
+        return [*map(int, listed.split()), *by_name]
+
+    _end(ours, "the lab")

@@ -1,0 +1,110 @@
+"""The machines of the lab, read from lab/hosts.yaml and checked."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from bundle.debian import RELEASES
+from lab.errors import LabError
+
+FILE: Final = Path(__file__).parent / "hosts.yaml"
+NETWORK: Final = ipaddress.IPv4Network("10.77.0.0/24")
+GATEWAY: Final = "10.77.0.1"
+OUTER: Final = ipaddress.IPv4Network("10.78.0.0/24")
+GROUPS: Final = ("control_plane", "workers")
+_SIZE: Final = re.compile(r"[1-9][0-9]*[MG]")
+_NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,9}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Host:
+    """One machine. Sizes are as UML and truncate(1) read them ("4G")."""
+
+    name: str
+    address: str
+    group: str
+    debian: str
+    memory: str = "3G"
+    user: str = "root"
+    spare: bool = False
+    data_disks: tuple[str, ...] = ()
+    outer: str | None = None
+
+    @property
+    def mac(self) -> str:
+        """A locally administered address that is nobody else's in the lab."""
+        return "02:77:" + ":".join(
+            f"{byte:02x}" for byte in ipaddress.ip_address(self.address).packed
+        )
+
+
+@dataclass(frozen=True)
+class Lab:
+    """All machines, in the order of the file."""
+
+    hosts: tuple[Host, ...]
+
+    def host(self, name: str) -> Host:
+        """Raises LabError for a name that is not in the file."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        known = ", ".join(host.name for host in self.hosts)
+        raise LabError(f"the lab has no host {name}; it has {known}")
+
+
+def load(file: Path = FILE) -> Lab:
+    """Read the file. Raises LabError, with the first thing that is wrong and what to write."""
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, OSError) as error:
+        raise LabError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("hosts"), dict):
+        raise LabError(f"{file} has no `hosts:` with a host a line")
+    hosts = tuple(_host(name, values) for name, values in content["hosts"].items())
+    for field in ("address", "outer"):
+        seen: dict[str, str] = {}
+        for host in hosts:
+            value = getattr(host, field)
+            if value and value in seen:
+                raise LabError(f"{host.name} and {seen[value]} have the same {field} {value}")
+            seen[value] = host.name
+    return Lab(hosts)
+
+
+def _host(name: Any, values: Any) -> Host:  # noqa: ANN401
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise LabError(f"{name!r} is no name for a host; write up to 11 of a-z, 0-9 and -")
+    if not isinstance(values, dict):
+        raise LabError(f"{name}: write its address, group and debian behind it")
+    known = set(Host.__dataclass_fields__) - {"name"}
+    if unknown := sorted(set(values) - known):
+        raise LabError(f"{name}: {unknown[0]} is not known; there are {', '.join(sorted(known))}")
+    if missing := sorted({"address", "group", "debian"} - set(values)):
+        raise LabError(f"{name}: {missing[0]} is missing")
+    host = Host(name=name, **{**values, "data_disks": tuple(values.get("data_disks", ()))})
+    _check(host)
+    return host
+
+
+def _check(host: Host) -> None:
+    for value, network in ((host.address, NETWORK), (host.outer, OUTER)):
+        try:
+            fits = value is None or ipaddress.IPv4Address(value) in network
+        except ValueError:
+            fits = False
+        if not fits or value == GATEWAY:
+            raise LabError(f"{host.name}: {value!r} is no free address of {network}")
+    if host.group not in GROUPS:
+        raise LabError(f"{host.name}: group is one of {', '.join(GROUPS)}, not {host.group!r}")
+    if host.debian not in RELEASES:
+        raise LabError(f"{host.name}: debian is one of {', '.join(RELEASES)}, not {host.debian!r}")
+    for size in (host.memory, *host.data_disks):
+        if not isinstance(size, str) or not _SIZE.fullmatch(size):
+            raise LabError(f"{host.name}: {size!r} is no size; write 512M or 4G")
+    if host.user not in ("root", "admin"):
+        raise LabError(f"{host.name}: user is root or admin, not {host.user!r}")

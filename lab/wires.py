@@ -1,0 +1,104 @@
+"""The lab's network: a namespace with a bridge, a wire a guest, and a wire to this machine.
+
+This machine reaches the guests; they reach each other and the bundle on the gateway, and nothing
+else: only connections that this machine began go through.
+"""
+
+import subprocess
+from collections.abc import Sequence
+from typing import Final
+
+from bundle.machine import run
+from lab.hosts import GATEWAY, NETWORK, Host
+from lab.paths import NAMESPACE
+
+_NEAR, _FAR = "10.77.255.1", "10.77.255.2"
+_WIRE: Final = "bk-lab"
+_RULES: Final = f"""
+table inet lab {{
+  chain input {{
+    type filter hook input priority 0; policy drop;
+    ct state established,related accept
+    iifname {{ "lo", "{_WIRE}1" }} accept
+    ip protocol icmp accept
+    iifname "br0" ip daddr {GATEWAY} tcp dport 443 accept
+    iifname "br0" reject
+  }}
+  chain forward {{
+    type filter hook forward priority 0; policy drop;
+    ct state established,related accept
+    iifname "{_WIRE}1" oifname "br0" accept
+    iifname "br0" reject
+  }}
+}}
+"""
+
+
+def inside(*command: str) -> list[str]:
+    """The command, as it runs inside the lab's namespace."""
+    return ["ip", "netns", "exec", NAMESPACE, *command]
+
+
+def _ip(*words: str) -> None:
+    run(["ip", *words], what=f"ip {' '.join(words)}")
+
+
+def _in(*words: str) -> None:
+    run(["ip", "-n", NAMESPACE, *words], what=f"ip {' '.join(words)}")
+
+
+def exists() -> bool:
+    listed = run(["ip", "netns", "list"], what="listing network namespaces")
+    return NAMESPACE in listed.split()
+
+
+def up() -> None:
+    """Make the namespace with its bridges and its wire, unless it is there. Raises BundleError."""
+    if exists():
+        return
+    try:
+        _ip("netns", "add", NAMESPACE)
+        _in("link", "set", "lo", "up")
+        for bridge in ("br0", "br1"):
+            _in("link", "add", bridge, "type", "bridge")
+            _in("link", "set", bridge, "up")
+        _in("address", "add", f"{GATEWAY}/{NETWORK.prefixlen}", "dev", "br0")
+        _ip("link", "add", f"{_WIRE}0", "type", "veth", "peer", f"{_WIRE}1", "netns", NAMESPACE)
+        _ip("address", "add", f"{_NEAR}/30", "dev", f"{_WIRE}0")
+        _ip("link", "set", f"{_WIRE}0", "up")
+        _in("address", "add", f"{_FAR}/30", "dev", f"{_WIRE}1")
+        _in("link", "set", f"{_WIRE}1", "up")
+        _ip("route", "add", str(NETWORK), "via", _FAR)
+        run(
+            inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"), what="switching routing on"
+        )
+        run(inside("nft", "-f", "-"), what="closing the lab", stdin=_RULES.encode())
+    except BaseException:
+        down()
+        raise
+
+
+def plug(host: Host) -> list[str]:
+    """Make the wires of a host anew; return the words for its kernel's command line."""
+    words = []
+    cards: Sequence[tuple[str, str]] = [("br0", host.mac)]
+    if host.outer:
+        cards = [*cards, ("br1", host.mac.replace("02:77", "02:78", 1))]
+    for number, (bridge, mac) in enumerate(cards):
+        guest, port = f"g{number}-{host.name}", f"p{number}-{host.name}"
+        subprocess.run(["ip", "-n", NAMESPACE, "link", "delete", guest], capture_output=True)
+        _in("link", "add", guest, "type", "veth", "peer", "name", port)
+        for end in (guest, port):
+            # A raw socket would see packets that a card was to finish.
+            for feature in ("gro", "gso", "tso", "tx", "rx", "sg"):
+                subprocess.run(inside("ethtool", "-K", end, feature, "off"), capture_output=True)
+            _in("link", "set", end, "up")
+        _in("link", "set", port, "master", bridge)
+        words.append(f"vec{number}:transport=raw,ifname={guest},mac={mac},depth=64,gro=1")
+    return words
+
+
+def down() -> None:
+    """Remove what `up` made; the route and this machine's end go with the wire."""
+    subprocess.run(["ip", "link", "delete", f"{_WIRE}0"], capture_output=True)
+    subprocess.run(["ip", "netns", "delete", NAMESPACE], capture_output=True)

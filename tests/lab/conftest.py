@@ -1,0 +1,88 @@
+"""The lab, deployed: every test here works on whole machines over SSH."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import hosts as lab_hosts
+from tests.lab.recorder import repository_root
+
+PYINFRA = [".venv/bin/pyinfra", "lab/inventory.py"]
+
+
+class Run:
+    """One finished run of pyinfra."""
+
+    def __init__(self, done: "subprocess.CompletedProcess[str]", seconds: float) -> None:
+        self.status = done.returncode
+        self.out = done.stdout
+        self.err = done.stderr
+        self.seconds = seconds
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+    def would_change(self) -> dict[str, list[str]]:
+        """{operation: hosts} of a `--dry --json` run that would change something."""
+        plan = json.loads(self.out)["plan"]
+        return {op["name"]: op["hosts_with_change"] for op in plan if op["hosts_with_change"]}
+
+
+Deploy = Callable[..., Run]
+
+
+@pytest.fixture(scope="session")
+def deploy() -> Deploy:
+    """Run pyinfra on the lab: deploy("deploys/site.py", "-y", extra="worker-3")."""
+
+    def run(*arguments: str, extra: str = "") -> Run:
+        began = time.monotonic()
+        done = subprocess.run(
+            [*PYINFRA, *arguments],
+            cwd=repository_root(),
+            capture_output=True,
+            text=True,
+            timeout=1800,
+            check=False,
+            env=os.environ | {"BAREKUBE_LAB_EXTRA": extra},
+        )
+        return Run(done, time.monotonic() - began)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def site(deploy: Deploy) -> Run:
+    """The lab, up and as site.py makes it."""
+    subprocess.run(
+        [".venv/bin/python", "-m", "lab", "up"], cwd=repository_root(), timeout=4000, check=True
+    )
+    done = deploy("deploys/site.py", "-y")
+    assert done.status == 0, done.text[-6000:]
+    return done
+
+
+@pytest.fixture(scope="session")
+def kubectl(site: Run) -> Iterator[list[str]]:
+    """The beginning of a kubectl command line with the lab's kubeconfig."""
+    subprocess.run(
+        [".venv/bin/python", "-m", "lab", "kubeconfig"],
+        cwd=repository_root(),
+        timeout=60,
+        check=True,
+    )
+    config = Path.home() / ".cache/barekube/lab/kubeconfig"
+    program = Path.home() / ".cache/barekube/bin/kubectl"
+    yield [str(program), "--kubeconfig", str(config)]
+
+
+@pytest.fixture(scope="session")
+def names() -> list[str]:
+    """The hosts of the lab's inventory, spares left out."""
+    return [host.name for host in lab_hosts.load().hosts if not host.spare]

@@ -1,0 +1,65 @@
+"""The real command line, in a process of its own, on machines of the @fake connector."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.plan import machines
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of pyinfra left."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def plan(self) -> list[dict[str, Any]]:
+        assert self.status == 0, self.stderr
+        result: list[dict[str, Any]] = json.loads(self.stdout)["plan"]
+        return result
+
+    @property
+    def summary(self) -> list[str]:
+        """Its lines, without the time that it took."""
+        after = self.stderr.partition("--> Summary:\n")[2].splitlines()
+        return [line.strip() for line in after if not line.strip().startswith("took:")]
+
+    @property
+    def remote_commands(self) -> Counter[str]:
+        """How many commands each host was given, as the connector itself logs them (--debug)."""
+        return Counter(re.findall(r"\[fake\] simulating command on @fake/([^ :]+):", self.stderr))
+
+
+Pyinfra = Callable[..., Result]
+
+
+@pytest.fixture
+def pyinfra() -> Pyinfra:
+    """Runs pyinfra with these arguments, the API being a stand-in if `api`."""
+
+    def run(*arguments: str, api: bool = False) -> Result:
+        program = ["tests/plan/with_api.py"] if api else ["-m", "pyinfra"]
+        done = subprocess.run(
+            [sys.executable, *program, *arguments],
+            cwd=machines.REPOSITORY,
+            env={**os.environ, "PYTHONPATH": str(machines.REPOSITORY)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return run

@@ -1,0 +1,164 @@
+"""Machines of pyinfra's @fake connector, as data: what they answer to the batch facts.
+
+A fact's answer may hold more than was asked for, so one answer describes a whole machine.
+"""
+
+import base64
+import hashlib
+import runpy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from barekube import containerd, hosts_file, kernel, kubeadm_config, traces, versions
+from barekube.operations import packages
+from barekube.settings import Source
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MANIFESTS = REPOSITORY / "tests/plan/manifests"
+DEFAULTS: Mapping[str, Any] = runpy.run_path(str(REPOSITORY / "group_data/all.py"))
+ALL = [("cp-1", "192.0.2.11", True), ("w-1", "192.0.2.21", False), ("w-2", "192.0.2.22", False)]
+MACHINE_ID = "0123456789abcdef0123456789abcdef"
+# Of no use to anybody: no key of these tests signs anything.
+CA = "-----BEGIN CERTIFICATE-----\nnot a certificate\n-----END CERTIFICATE-----\n"
+RELEASE = {
+    "PRETTY_NAME": "Debian GNU/Linux 12 (bookworm)",
+    "ID": "debian",
+    "VERSION_ID": "12",
+    "VERSION_CODENAME": "bookworm",
+}
+_FACT = "echo '#release'"
+_BOOT, _LATER = 1_780_000_000, "Thu 2026-11-05 10:00:00.000000 UTC"
+
+
+@dataclass
+class Machine:
+    """What is on one machine."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    packages: dict[str, tuple[str, str]] = field(default_factory=dict)
+    units: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    modules: list[str] = field(default_factory=list)
+    secret: list[str] = field(default_factory=list)
+    mode: dict[str, str] = field(default_factory=dict)
+
+    def answer(self) -> list[str]:
+        """As barekube.facts.machine.Machine's command prints it."""
+        lines = ["#release", *(f'{key}="{value}"' for key, value in RELEASE.items()), "#stat"]
+        for path, text in self.files.items():
+            mode = self.mode.get(path, "644")
+            lines.append(f"{mode} root:root {len(text.encode())} {_BOOT}.000000000 {path}")
+        lines += [f"600 root:root 1000 {_BOOT}.000000000 {path}" for path in self.secret]
+        lines.append("#lines")
+        for path, text in self.files.items():
+            lines += [f"{path}\0{line}" for line in text.splitlines()]
+        lines.append("#packages")
+        lines += [
+            f"{name} {version} {want} installed" for name, (version, want) in self.packages.items()
+        ]
+        lines.append("#units")
+        for name, (load, active, enabled) in self.units.items():
+            since = _LATER if active == "active" else ""
+            lines += [
+                f"Id={name}",
+                f"LoadState={load}",
+                f"ActiveState={active}",
+                f"UnitFileState={enabled}",
+                f"ActiveEnterTimestamp={since}",
+                "",
+            ]
+        lines += ["#modules", *(f"/{module}.ko" for module in self.modules), "#end"]
+        return lines
+
+
+def bare(name: str, address: str) -> tuple[str, dict[str, object]]:
+    """A host as its distribution's installer leaves it."""
+    machine = Machine(
+        files={
+            "/etc/hosts": "127.0.0.1 localhost\n",
+            "/etc/machine-id": f"{MACHINE_ID}\n",
+            "/proc/swaps": "Filename Type Size Used Priority\n",
+        },
+        units={
+            "containerd.service": ("not-found", "inactive", ""),
+            "kubelet.service": ("not-found", "inactive", ""),
+            "swap.target": ("loaded", "active", "static"),
+        },
+    )
+    return f"@fake/{name}", {"address": address, "fake_responses": {_FACT: machine.answer()}}
+
+
+def converged(name: str, address: str) -> tuple[str, dict[str, object]]:
+    """A host to which all stages were applied."""
+    master = dict((each, is_master) for each, _, is_master in ALL)[name]
+    nodes = [(f"@fake/{each}", where, is_master) for each, where, is_master in ALL]
+    sysctls = DEFAULTS["sysctls"]
+    machine = Machine(
+        files={
+            "/etc/hosts": hosts_file.with_nodes(
+                "127.0.0.1 localhost\n", f"@fake/{name}", nodes, "api.barekube"
+            ),
+            "/etc/machine-id": f"{MACHINE_ID}\n",
+            "/proc/swaps": "Filename Type Size Used Priority\n",
+            kernel.MODULES_FILE: kernel.modules_text(DEFAULTS["modules"]),
+            kernel.SYSCTL_FILE: kernel.sysctl_text(sysctls),
+            traces.CA: CA,
+        },
+        units={
+            "containerd.service": ("loaded", "active", "enabled"),
+            "kubelet.service": ("loaded", "active", "enabled"),
+            "swap.target": ("masked", "inactive", "masked"),
+        },
+        modules=list(DEFAULTS["modules"]),
+        secret=[traces.SERVING],
+    )
+    machine.files |= {kernel.proc_path(key): f"{value}\n" for key, value in sysctls.items()}
+    machine.files |= {
+        file.path: file.content for file in containerd.files(None, packages.BUNDLE_CA)
+    }
+    for source in ("kubernetes", "containerd"):
+        _trust(machine, source)
+    exact = versions.kubernetes_debs(DEFAULTS["kubernetes_version"])
+    exact |= versions.written_out({"containerd.io": versions.CONTAINERD_DEB}, RELEASE)
+    machine.packages = {each: ("1.0", "install") for each in DEFAULTS["host_packages"]}
+    machine.packages |= {each: (str(version), "hold") for each, version in exact.items()}
+    kept = traces.MASTER_FILES if master else traces.NODE_FILES
+    machine.secret += [path for path in kept if path not in machine.files]
+    if master:
+        machine.secret += [traces.ETCD, kubeadm_config.ENCRYPTION]
+    return f"@fake/{name}", {"address": address, "fake_responses": {_FACT: machine.answer()}}
+
+
+def _trust(machine: Machine, source: str) -> None:
+    key = f"/etc/apt/keyrings/barekube-{source}.asc"
+    uri, suite, components, key_url, fingerprint = package_sources()[source]
+    values = {"minor": versions.kubernetes_minor(), "distribution": "debian"}
+    written = Source(
+        source,
+        uri.format(**values),
+        suite.format(codename="bookworm"),
+        components,
+        key_url,
+        fingerprint,
+    )
+    machine.files[packages.source_path(source)] = packages.render(written, key)
+    machine.files[key] = _key(source)[0]
+
+
+def package_sources() -> dict[str, tuple[str, str, str, str, str]]:
+    """Those of group_data, with keys that these tests know."""
+    rows = DEFAULTS["package_sources"]
+    return {name: (*row[:4], _key(name)[1]) for name, row in rows.items()}
+
+
+def _key(name: str) -> tuple[str, str]:
+    """The text and fingerprint of a public key packet that holds no real key."""
+    body = b"\x04" + name.encode()
+    packet = bytes([0x80 | 6 << 2, len(body)]) + body
+    framed = b"\x99" + len(body).to_bytes(2, "big") + body
+    text = (
+        "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n"
+        f"{base64.b64encode(packet).decode()}\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    )
+    return text, hashlib.sha1(framed).hexdigest().upper()

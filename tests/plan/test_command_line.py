@@ -1,0 +1,198 @@
+"""config.py through the real command line: what it refuses, and how a run ends."""
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+from pyinfra_cli import cli
+
+from tests.plan.conftest import Pyinfra
+
+_BARE = "tests/plan/inventory_bare.py"
+_HOST = "deploys/host.py"
+_NOTHING = "--> Nothing was connected to, and nothing was changed."
+
+
+def test_the_one_private_name_of_pyinfra_is_there_and_used() -> None:
+    assert list(inspect.signature(cli._set_fail_prompts).parameters) == ["state", "config"]
+    assert "_set_fail_prompts(state, config)" in inspect.getsource(cli._main)
+
+
+def _site(folder: Path, inventory: str, **group_data: str) -> str:
+    (folder / "inventory.py").write_text(inventory)
+    (folder / "group_data").mkdir()
+    for name, text in group_data.items():
+        (folder / "group_data" / f"{name}.py").write_text(text)
+    return str(folder / "inventory.py")
+
+
+_ONE = 'control_plane = [("metal-1", {"address": "192.0.2.1"})]\n'
+
+
+@pytest.mark.parametrize(
+    ("inventory", "group_data", "sentence"),
+    [
+        (_ONE + "workers = [", {}, "{inventory}, line 2: '[' was never closed; correct it"),
+        (_ONE + "x = tru", {}, "{inventory}: NameError: name 'tru' is not defined; correct it"),
+        (
+            "workers = [('w-1', {'ssh_hostnam': '192.0.2.1'})]\ncontrol_plane = ['cp-1']",
+            {},
+            "{inventory}, w-1: ssh_hostnam is no known key; did you mean ssh_hostname?",
+        ),
+        (
+            _ONE,
+            {"all": "cluster_nam = 'x'"},
+            "{folder}/group_data/all.py: cluster_nam is no known key; did you mean cluster_name?",
+        ),
+        (
+            _ONE,
+            {"workers": "api_port = '6443'"},
+            "{folder}/group_data/workers.py: api_port is '6443'; make it a port (1 to 65535)",
+        ),
+        (
+            _ONE,
+            {"all": "bundle_url = 'https://192.0.2.9:8443'\nbundle_key = 'AB'"},
+            "group_data/all.py: bundle_url needs bundle_ca; `python -m bundle list` shows it",
+        ),
+        (
+            "control_plane = []\nworkers = []",
+            {},
+            "{inventory} names no machine; write yours into it, or try `make lab`,"
+            " which brings some",
+        ),
+        (
+            "workers = ['w-1']",
+            {},
+            "{inventory}: control_plane is empty; name one machine in it, better three",
+        ),
+    ],
+)
+def test_a_mistake_in_the_site_is_one_sentence_before_anything_connects(
+    pyinfra: Pyinfra,
+    tmp_path: Path,
+    inventory: str,
+    group_data: dict[str, str],
+    sentence: str,
+) -> None:
+    path = _site(tmp_path, inventory, **group_data)
+    done = pyinfra(path, _HOST, "-y")
+    wanted = sentence.format(inventory=path, folder=tmp_path)
+    assert done.stderr.splitlines()[1:] == [f"--> {wanted}", _NOTHING]
+    assert done.status == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ["--limit", "@fake/w-3"],
+            "--limit @fake/w-3 matches no host of the inventory; did you mean @fake/w-2?",
+        ),
+        (["--dry", "-y"], "--dry with -y compares nothing; leave -y out"),
+        (
+            ["--serial", "-y"],
+            "--serial breaks the order that hosts wait for each other in; leave it out",
+        ),
+    ],
+)
+def test_an_option_that_would_mislead_is_refused(
+    pyinfra: Pyinfra, options: list[str], sentence: str
+) -> None:
+    done = pyinfra(_BARE, _HOST, *options)
+    assert done.stderr.splitlines()[1:] == [f"--> {sentence}", _NOTHING]
+    assert done.status == 1
+
+
+def test_a_group_data_file_may_ask_for_the_inventory(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    text = "from pyinfra import inventory\n_sudo = len(inventory.get_group('control_plane')) == 1\n"
+    done = pyinfra(_site(tmp_path, _ONE, all=text), "debug-inventory")
+    assert done.status == 0, done.stderr
+
+
+def test_after_success_the_next_stage_is_named(pyinfra: Pyinfra) -> None:
+    done = pyinfra(_BARE, _HOST, "-y", "--limit", "workers")
+    assert done.summary == [
+        "changed:       2: @fake/w-1 (3), @fake/w-2 (3)",
+        "the next stage:",
+        f"pyinfra {_BARE} deploys/runtime.py -y --limit workers",
+    ]
+    assert done.status == 0
+
+
+def test_json_stays_json(pyinfra: Pyinfra) -> None:
+    done = pyinfra(_BARE, _HOST, "-y", "--json")
+    assert json.loads(done.stdout)["results"]["failed_hosts"] == []
+    assert done.summary[0].startswith("changed:")
+    assert done.status == 0
+
+
+_BROKEN = """
+from tests.plan import machines
+
+name, data = machines.bare("w-1", "192.0.2.21")
+data["fake_responses"] = {"apt-get": {"success": False}, **data["fake_responses"]}
+control_plane = [machines.bare("cp-1", "192.0.2.11")]
+workers = [(name, data)]
+"""
+_ABSENT = """
+workers.append(("w-2", {"ssh_hostname": "127.0.0.1", "ssh_port": 1, "address": "192.0.2.22"}))
+"""
+_DELAY = "fake_delay = 0\nfake_delay_jitter = 0\nnetwork_manifests = 'tests/plan/manifests'\n"
+
+
+def test_a_failed_host_stops_no_other_and_is_not_forgotten(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    path = _site(tmp_path, _BROKEN + _ABSENT, all=_DELAY)
+    done = pyinfra(path, _HOST, "-y")
+    assert done.summary == [
+        "changed:       1: @fake/cp-1 (3)",
+        "failed:        1: @fake/w-1 (at 'Install what a node needs of its distribution')",
+        "not reached:   1: w-2",
+        "mend the errors above, then run again:",
+        f"pyinfra {path} {_HOST} -y --limit @fake/w-1 --limit w-2",
+    ]
+    assert done.status == 1
+
+
+def test_a_preview_that_does_not_reach_a_host_fails(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    path = _site(tmp_path, _BROKEN + _ABSENT, all=_DELAY)
+    done = pyinfra(path, _HOST, "--dry")
+    assert done.summary == [
+        "would change:  2: @fake/cp-1 (3), @fake/w-1 (3)",
+        "not reached:   1: w-2",
+        "mend the errors above, then run again:",
+        f"pyinfra {path} {_HOST} --dry --limit w-2",
+    ]
+    assert done.status == 1
+
+
+def test_a_run_in_which_all_fail_ends_with_the_summary(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    path = _site(tmp_path, _BROKEN, all=_DELAY)
+    done = pyinfra(path, _HOST, "-y", "--limit", "workers")
+    assert done.summary == [
+        "failed:        1: @fake/w-1 (at 'Install what a node needs of its distribution')",
+        "mend the errors above, then run again:",
+        f"pyinfra {path} {_HOST} -y --limit @fake/w-1",
+    ]
+    assert "Traceback" not in done.stderr
+    assert done.status == 1
+
+
+def test_without_y_and_without_anybody_to_ask_nothing_is_done(pyinfra: Pyinfra) -> None:
+    done = pyinfra(_BARE, _HOST)
+    assert done.summary == [
+        "nothing was changed: the run ended before its first step",
+        "nobody is there to press enter; to do it:",
+        f"pyinfra {_BARE} {_HOST} -y",
+    ]
+    assert "Traceback" not in done.stderr
+    assert done.status == 1
+
+
+def test_an_error_of_the_command_line_is_shown_once(pyinfra: Pyinfra) -> None:
+    done = pyinfra(_BARE, "deploys/no_such_stage.py")
+    assert done.stderr.count("No deploy file") == 1
+    assert "Traceback" not in done.stderr
+    assert done.status == 1

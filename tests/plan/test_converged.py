@@ -1,0 +1,37 @@
+"""Machines on which all is as wanted: no change, and few round trips."""
+
+import pytest
+
+from tests.plan.conftest import Pyinfra
+
+_INVENTORY = "tests/plan/inventory_converged.py"
+
+# Remote commands a host and stage on a converged site; 3 is the most that the design allows.
+# Not in it: one `cat admin.conf` on the first control plane, once a run, since the API is a
+# stand-in here; its requests go through a connection that is open already.
+_ROUND_TRIPS = {
+    "host": {"cp-1": 3, "w-1": 3, "w-2": 3},
+    "runtime": {"cp-1": 2, "w-1": 2, "w-2": 2},
+    "kubernetes_packages": {"cp-1": 1, "w-1": 1, "w-2": 1},
+    "control_plane": {"cp-1": 1},
+    "workers": {"w-1": 1, "w-2": 1},
+    "network": {},
+}
+
+
+@pytest.mark.parametrize("stage", _ROUND_TRIPS)
+def test_a_second_run_changes_nothing_in_at_most_three_round_trips(
+    pyinfra: Pyinfra, stage: str
+) -> None:
+    done = pyinfra(_INVENTORY, f"deploys/{stage}.py", "-y", "--debug", api=True)
+    assert done.summary[0] == "unchanged:     3: @fake/cp-1, @fake/w-1, @fake/w-2"
+    assert done.status == 0
+    assert dict(done.remote_commands) == _ROUND_TRIPS[stage]
+    assert max(_ROUND_TRIPS[stage].values(), default=0) <= 3
+
+
+@pytest.mark.parametrize("stage", _ROUND_TRIPS)
+def test_a_preview_of_a_converged_site_is_empty(pyinfra: Pyinfra, stage: str) -> None:
+    done = pyinfra(_INVENTORY, f"deploys/{stage}.py", "--dry", "--json", api=True)
+    assert done.plan
+    assert [each["name"] for each in done.plan if each["hosts_with_change"]] == []

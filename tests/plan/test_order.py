@@ -1,0 +1,64 @@
+"""The order of a whole site: pyinfra interleaves what hosts do not share."""
+
+from tests.plan.conftest import Pyinfra
+
+_AFTER_PREFLIGHT = [
+    f"deploys/{stage}.py"
+    for stage in ("host", "runtime", "kubernetes_packages", "control_plane", "workers", "network")
+]
+
+
+def _order(pyinfra: Pyinfra, inventory: str) -> list[str]:
+    done = pyinfra(f"tests/plan/{inventory}.py", *_AFTER_PREFLIGHT, "--dry", "--json")
+    return [operation["name"] for operation in done.plan]
+
+
+def test_workers_join_after_init_and_each_stage_waits_for_the_one_before(pyinfra: Pyinfra) -> None:
+    order = _order(pyinfra, "inventory_bare")
+    milestones = [
+        "Install what a node needs of its distribution",
+        "Every host is prepared",
+        "Configure and run containerd",
+        "Every host has its runtime",
+        "Install Kubernetes 1.37.2",
+        "Every host has its Kubernetes packages",
+        "Control plane on @fake/cp-1",
+        "The control plane is up",
+        "Join the workers",
+        "Every worker has joined",
+        "Apply the pod network of tests/plan/manifests",
+        "The pod network is applied",
+        "Wait for the nodes to be Ready",
+        "Every node is Ready",
+    ]
+    assert [name for name in order if name in milestones] == milestones
+
+
+def test_control_planes_come_one_after_the_other(pyinfra: Pyinfra) -> None:
+    order = _order(pyinfra, "inventory_two")
+    milestones = [
+        "Control plane on @fake/cp-1",
+        "@fake/cp-1 is done",
+        "Control plane on @fake/cp-2",
+        "@fake/cp-2 is done",
+        "Join the workers",
+    ]
+    assert [name for name in order if name in milestones] == milestones
+
+
+def test_a_preview_of_bare_machines_says_what_every_stage_will_do(pyinfra: Pyinfra) -> None:
+    done = pyinfra("tests/plan/inventory_bare.py", *_AFTER_PREFLIGHT, "--dry", "--json")
+    changes = {each["name"]: each["hosts_with_change"] for each in done.plan}
+    everyone = ["@fake/cp-1", "@fake/w-1", "@fake/w-2"]
+    assert {name: hosts for name, hosts in changes.items() if hosts} == {
+        "Install what a node needs of its distribution": everyone,
+        "Load kernel modules, set kernel parameters, switch swap off": everyone,
+        "Name the nodes and the API in /etc/hosts": everyone,
+        "Install containerd": everyone,
+        "Configure and run containerd": everyone,
+        "Install Kubernetes 1.37.2": everyone,
+        "Control plane on @fake/cp-1": ["@fake/cp-1"],
+        "Join the workers": ["@fake/w-1", "@fake/w-2"],
+        "Apply the pod network of tests/plan/manifests": ["@fake/cp-1"],
+        "Wait for the nodes to be Ready": everyone,
+    }

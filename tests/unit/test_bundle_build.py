@@ -1,0 +1,152 @@
+"""A build as a whole: parts that fail, parts that are there, and what is left over."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bundle import __main__ as command
+from bundle import build, listing
+from bundle.build import Builder, Done, Step
+from bundle.errors import BundleError
+from bundle.integrity import Part, Record, sha256
+from bundle.paths import Paths
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    made = Paths(tmp_path / "cache", tmp_path / "bundle")
+    made.make()
+    (made.bundle / "apt.asc").write_text("the key")
+    (made.private / "gnupg").mkdir()
+    monkeypatch.setattr(build, "need_packages", lambda: None)
+    monkeypatch.setattr("bundle.trust.Signer.close", lambda self: None)
+    return made
+
+
+def part(builder: Builder, name: str, content: str, key: str = "key") -> Done:
+    def make() -> Part:
+        path = builder.paths.www / name
+        path.write_text(content)
+        return Part(key, {f"www/{name}": sha256(path)})
+
+    return builder._recorded(name, key, make)
+
+
+def fails() -> Done:
+    raise BundleError("the module cannot be downloaded")
+
+
+def steps(monkeypatch: pytest.MonkeyPatch, *wanted: str, key: str = "key") -> None:
+    def made(builder: Builder) -> list[Step]:
+        return [
+            Step(name, fails if name == "broken" else partial(part, builder, name, name, key))
+            for name in wanted
+        ]
+
+    monkeypatch.setattr(Builder, "steps", made)
+
+
+def test_a_part_that_cannot_be_made_is_named_and_the_others_are_made(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps(monkeypatch, "a", "broken", "b")
+    assert build.build(paths, ["amd64"]) is False
+    said = capsys.readouterr().out
+    assert "[ 2/3] broken: the module cannot be downloaded\n" in said
+    assert said.endswith("1 of 3 parts are missing: broken\n")
+    assert sorted(path.name for path in paths.www.iterdir()) == ["a", "b"]
+
+
+def test_what_is_there_is_not_made_again(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps(monkeypatch, "a", "b")
+    assert build.build(paths, ["amd64"])
+    (paths.www / "b").unlink()
+    capsys.readouterr()
+    assert build.build(paths, ["amd64"])
+    said = capsys.readouterr().out
+    assert "[ 1/2] a: is there\n[ 2/2] b: made\n" in said
+
+
+def test_what_is_made_from_something_else_is_made_again(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps(monkeypatch, "a", key="Go 1.26.8")
+    assert build.build(paths, ["amd64"])
+    steps(monkeypatch, "a", key="Go 1.26.9")
+    assert build.build(paths, ["amd64"])
+    assert "a: is there" not in capsys.readouterr().out
+
+
+def test_a_build_refuses_a_flipped_byte_and_makes_nothing(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps(monkeypatch, "a")
+    assert build.build(paths, ["amd64"])
+    (paths.www / "a").write_text("b")
+    steps(monkeypatch, "a", "b")
+    with pytest.raises(BundleError, match=rf"^{paths.www}/a: its sha256 is not the recorded one"):
+        build.build(paths, ["amd64"])
+    assert not (paths.www / "b").exists()
+
+
+def test_files_that_no_part_owns_are_removed(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [paths.www / "old/pool/a.deb", paths.registry / "blobs/sha256/abc"]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("old")
+    steps(monkeypatch, "a")
+    assert build.build(paths, ["amd64"])
+    assert not any(path.exists() for path in left)
+    assert not (paths.www / "old").exists()
+
+
+def test_an_architecture_that_cannot_be_built_is_refused_before_anything_is_made(
+    tmp_path: Path,
+) -> None:
+    paths = Paths(tmp_path / "cache", tmp_path / "bundle")
+    with pytest.raises(BundleError, match=r"^riscv64 cannot be built yet, only amd64"):
+        build.build(paths, ["riscv64"])
+    assert not paths.cache.exists()
+
+
+def test_a_changed_recipe_is_seen() -> None:
+    assert build.recipe("packages") != build.recipe("images")
+    # The texts that go into packages are part of their recipe.
+    assert len(build.recipe("packages")) > 8
+
+
+def test_the_list_says_what_is_missing_and_what_fails_without_it(paths: Paths) -> None:
+    said = listing.table(paths, Record(paths.manifest))
+    assert "image registry.k8s.io/pause:3.10.2" in said
+    line = next(line for line in said.splitlines() if "weave-kube:2.9.0" in line)
+    assert line.split(None, 3)[2:] == [
+        "missing",
+        "the pod network Weave; a lab has its own instead",
+    ]
+
+
+def test_a_sentence_and_a_status_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["bundle", "--dir", str(tmp_path / "bundle"), "add", str(tmp_path / "absent.tar")]
+    monkeypatch.setattr("sys.argv", arguments)
+    monkeypatch.setattr(command, "default_cache", lambda: tmp_path / "cache")
+    assert command.main() == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"bundle: {tmp_path}/absent.tar cannot be added: there is no such file\n"
+
+
+def test_an_added_image_stays_when_the_bundle_is_built_again(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = paths.registry / "blobs/sha256/0a"
+    blob.write_text("an added image's layer")
+    added = Part("", {"registry/blobs/sha256/0a": sha256(blob)})
+    Record(paths.manifest).put("added example.org/a:1 linux/amd64", added)
+    steps(monkeypatch, "a")
+    assert build.build(paths, ["amd64"])
+    assert blob.exists()

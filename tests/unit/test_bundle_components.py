@@ -1,0 +1,156 @@
+"""What is compiled and packed, and that it is what the version table says."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from barekube import versions
+from bundle import golang, images, packages, pin
+from bundle.components import CNI, COMPONENTS, ETCD, LAB_NETWORK, MODULES, RUNC, Component
+from bundle.packages import KUBERNETES_PACKAGES, containerd_package
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    "component", [c for c in COMPONENTS if c is not LAB_NETWORK], ids=lambda c: c.name
+)
+def test_a_module_is_required_at_exactly_the_version_of_the_table(component: Component) -> None:
+    text = (component.module / "go.mod").read_text()
+    packages_wanted = component.programs.values()
+    required = re.findall(r"^\s*(?:require )?(\S+) (v\S+)$", text, re.MULTILINE)
+    found = {
+        v for m, v in required if any(p == m or p.startswith(f"{m}/") for p in packages_wanted)
+    }
+    assert found == {f"v{component.version}"}
+    assert (component.module / "go.sum").is_file()
+
+
+def test_every_kubernetes_module_that_upstream_has_in_one_repository_is_of_one_version() -> None:
+    text = (MODULES / "kubernetes/go.mod").read_text()
+    replaced = re.findall(r"^\s*k8s\.io/\S+ => (\S+) (\S+)$", text, re.MULTILINE)
+    assert len(replaced) > 25
+    assert {version for _, version in replaced} == {"v" + re.sub(r"^1", "0", versions.KUBERNETES)}
+
+
+def test_upstreams_own_replacements_are_copied_and_those_into_its_repository_are_published() -> (
+    None
+):
+    upstream = {
+        "Replace": [
+            {"Old": {"Path": "k8s.io/api"}, "New": {"Path": "./staging/src/k8s.io/api"}},
+            {"Old": {"Path": "go.etcd.io/etcd/api/v3"}, "New": {"Path": "../api"}},
+            {
+                "Old": {"Path": "example.org/a", "Version": "v1.0.0"},
+                "New": {"Path": "example.org/b", "Version": "v2.0.0"},
+            },
+            {
+                "Old": {"Path": "example.org/c"},
+                "New": {"Path": "example.org/d", "Version": "v3.0.0"},
+            },
+        ]
+    }
+    assert list(pin.replacements(upstream, "1.37.2")) == [
+        "k8s.io/api => k8s.io/api v0.37.2",
+        "example.org/a v1.0.0 => example.org/b v2.0.0",
+        "example.org/c => example.org/d v3.0.0",
+    ]
+    assert list(pin.replacements({"Replace": None}, "1.0.0")) == []
+
+
+def test_nothing_here_names_a_package_registry() -> None:
+    """They are taken from the settings of the machine that builds."""
+    files = [
+        path
+        for pattern in ("bundle/**/*", "tests/**/test_bundle*.py", "lab/network/*")
+        for path in REPOSITORY.glob(pattern)
+        if path.is_file() and path.suffix != ".pyc"
+    ]
+    assert len(files) > 40
+    named = {
+        host for path in files for host in re.findall(r"https?://([\w.-]+\.\w+)", path.read_text())
+    }
+    assert {h for h in named if not h.endswith(".example")} <= {
+        "containerd.io",
+        "kubernetes.io",
+        "pkgs.k8s.io",
+        "192.0.2.1",
+    }
+
+
+def test_runc_filters_system_calls_and_runs_on_any_release() -> None:
+    flags = golang.flags(RUNC)
+    assert "-tags=seccomp,netgo,osusergo" in flags
+    assert any("-extldflags=-static" in flag for flag in flags)
+
+
+def test_programs_are_the_same_on_every_machine_and_checked_against_go_sum() -> None:
+    for component in COMPONENTS:
+        assert {"-trimpath", "-mod=readonly", "-buildvcs=false"} <= set(golang.flags(component))
+
+
+def test_a_program_is_named_by_go_after_its_path_without_the_version() -> None:
+    assert golang.go_name("go.etcd.io/etcd/server/v3", ETCD) == "server"
+    assert golang.go_name("go.etcd.io/etcd/etcdctl/v3", ETCD) == "etcdctl"
+    assert golang.go_name(CNI.programs["host-local"], CNI) == "host-local"
+
+
+def test_the_newest_go_that_a_component_wants_is_wanted() -> None:
+    assert golang.as_tuple("go1.26.10") > golang.as_tuple("go1.26.8") > golang.as_tuple("1.26")
+    wanted = golang.as_tuple(golang.wanted())
+    for path in MODULES.glob("*/go.mod"):
+        found = re.search(r"^go (\S+)$", path.read_text(), re.MULTILINE)
+        assert found and golang.as_tuple(found[1]) <= wanted
+
+
+def test_every_image_that_kubeadm_asks_for_is_made() -> None:
+    made = [image.name for image in images.IMAGES]
+    assert set(versions.IMAGES.values()) <= set(made)
+    assert len(set(made)) == len(made)
+
+
+def test_packages_have_upstreams_names_versions_and_files() -> None:
+    made = [*KUBERNETES_PACKAGES, containerd_package("12", "bookworm")]
+    assert [package.filename("amd64") for package in made] == [
+        "kubelet_1.37.2-1.1_amd64.deb",
+        "kubeadm_1.37.2-1.1_amd64.deb",
+        "kubectl_1.37.2-1.1_amd64.deb",
+        "kubernetes-cni_1.9.1-1.1_amd64.deb",
+        "cri-tools_1.36.0-1.1_amd64.deb",
+        "containerd.io_2.4.2-1~debian.12~bookworm_amd64.deb",
+    ]
+    files = {path for package in made for path in package.files}
+    assert {
+        "/usr/bin/kubelet",
+        "/usr/lib/systemd/system/kubelet.service",
+        "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
+        "/opt/cni/bin/portmap",
+        "/usr/bin/crictl",
+        "/usr/bin/runc",
+        "/usr/bin/containerd-shim-runc-v2",
+        "/etc/containerd/config.toml",
+    } <= files
+
+
+def test_a_package_is_the_same_bit_for_bit_whenever_it_is_made(tmp_path: Path) -> None:
+    (package,) = [package for package in KUBERNETES_PACKAGES if package.name == "kubelet"]
+    program = tmp_path / "program"
+    made = []
+    for turn in ("one", "two"):
+        program.write_bytes(b"kubelet")
+        (tmp_path / turn).mkdir(mode=0o700)
+        made.append(packages.make(package, "amd64", {"kubelet": program}, tmp_path / turn))
+    assert made[0].read_bytes() == made[1].read_bytes()
+    shown = subprocess.run(
+        ["dpkg-deb", "--info", made[0]], capture_output=True, text=True, check=True
+    ).stdout
+    assert " Depends: kubernetes-cni (>= 1.2.0), mount, util-linux\n" in shown
+    listed = subprocess.run(
+        ["dpkg-deb", "--contents", made[0]], capture_output=True, text=True, check=True
+    ).stdout
+    modes = {line.split()[5]: " ".join(line.split()[:2]) for line in listed.splitlines()}
+    assert modes["./usr/bin/kubelet"] == "-rwxr-xr-x root/root"
+    assert modes["./usr/lib/systemd/system/kubelet.service"] == "-rw------- root/root"
+    assert modes["./etc/kubernetes/"] == "drwxr-xr-x root/root"
