@@ -31,6 +31,19 @@ class Trouble(Exception):
     """The API cannot be used; the message is a phrase that says why."""
 
 
+# What a call of the API can raise, beyond the answers that its caller expects.
+API_ERRORS = (Trouble, ApiException, urllib3.exceptions.HTTPError, OSError, SSHException)
+
+
+def phrase(error: BaseException) -> str:
+    """One of API_ERRORS as a phrase for the user."""
+    if isinstance(error, Trouble):
+        return str(error)
+    if isinstance(error, ApiException):
+        return f"the API answers {error.status} {error.reason}"
+    return "the API stopped answering"
+
+
 class Api:
     """A connection to the API server of one control plane."""
 

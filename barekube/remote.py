@@ -1,6 +1,6 @@
 """Hosts other than the one an operation runs for, and commands whose output nobody may see."""
 
-from pyinfra import config, state
+from pyinfra import state
 from pyinfra.api import Host, StringCommand
 from pyinfra.api.exceptions import ConnectError
 
@@ -23,6 +23,11 @@ def reach(other: Host) -> bool:
     return bool(other.connected)
 
 
+def sudo(other: Host) -> bool:
+    """Whether commands of `other` go through sudo, as its data or config.py say."""
+    return bool(other.data.get("_sudo", state.config.SUDO))
+
+
 def read_secret(other: Host, path: str) -> str | None:
     """The text of a root-only file, never printed at any verbosity; None: it cannot be read."""
     try:
@@ -30,7 +35,7 @@ def read_secret(other: Host, path: str) -> str | None:
             StringCommand("cat", path),
             print_output=False,
             print_input=False,
-            _sudo=bool(other.data.get("_sudo", config.SUDO)),
+            _sudo=sudo(other),
         )
     except OSError:
         return None

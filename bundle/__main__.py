@@ -50,7 +50,7 @@ def main() -> int:
     os.umask(0o022)
     options = _arguments()
     cache = default_cache()
-    paths = Paths(cache, options.dir or cache / "bundle")
+    paths = Paths(cache, (options.dir or cache / "bundle").resolve())
     try:
         if options.command == "build":
             return 0 if build.build(paths, options.arch or ["amd64"]) else 1

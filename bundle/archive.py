@@ -155,6 +155,9 @@ def _unpack(file: Path, root: Path) -> None:
             tar.extractall(root, filter="data")
     except FileNotFoundError:
         raise _Broken("there is no such file") from None
+    except tarfile.ReadError:
+        # It explains itself in many lines, one for each compression that it tried.
+        raise _Broken("it is no tar file, or it is cut off") from None
     except (tarfile.TarError, EOFError, zlib.error, OSError) as problem:
         raise _Broken(f"it does not unpack ({problem})") from None
 

@@ -67,7 +67,8 @@ class Go:
         """Refuse a toolchain of ours, or downloaded sources, that are not what they were."""
         top = self.program.parents[2]
         for record in top.glob("*.dist-info/RECORD"):
-            check(_recorded_by_pip(record))
+            if check(_recorded_by_pip(record)):
+                raise BundleError(f"{top} is not whole; delete it and run python -m bundle build")
         # Go itself looks at go.sum when it downloads, and not again.
         self.ask("mod", "verify", cwd=module)
 

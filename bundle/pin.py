@@ -7,7 +7,7 @@ them nor takes a module that go.sum does not have.
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from barekube import versions
@@ -29,7 +29,7 @@ _MODULES = {
 }
 
 
-def replacements(upstream: dict[str, object], version: str) -> Iterator[str]:
+def replacements(upstream: Mapping[str, object], version: str) -> Iterator[str]:
     """Upstream's own replace lines; Go heeds them only in the main module, so they are copied.
 
     One that points into its repository becomes the same module as it was published: Kubernetes

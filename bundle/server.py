@@ -228,7 +228,7 @@ class Server(ThreadingHTTPServer):
         # The handshake is made by the connection's own thread, at its first read: a client that
         # connects and says nothing must not hold up the others.
         wrapped = self._context.wrap_socket(
-            connection, server_side=True, do_handshake_on_connect=True
+            connection, server_side=True, do_handshake_on_connect=False
         )
         return wrapped, address
 

@@ -28,6 +28,9 @@ table inet lab {{
     type filter hook forward priority 0; policy drop;
     ct state established,related accept
     iifname "{_WIRE}1" oifname "br0" accept
+    # Where this machine has br_netfilter, what passes a bridge comes by here too.
+    iifname "br0" oifname "br0" accept
+    iifname "br1" oifname "br1" accept
     iifname "br0" reject
   }}
 }}

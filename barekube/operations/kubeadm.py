@@ -16,7 +16,7 @@ from barekube import traces as t
 from barekube.api import Api, Trouble, found
 from barekube.facts.machine import Found, Machine
 from barekube.operations import files
-from barekube.operations.order import changing, refuse
+from barekube.operations.order import acts_for_the_cluster, answering, changing, refuse
 from barekube.text import TextFile
 
 _CONFIG = "/run/barekube/kubeadm.yaml"
@@ -54,6 +54,10 @@ def control_plane(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
 
     One remote command where nothing differs, and one more for the run's first look at the API.
     """
+    yield from answering(_control_plane(cluster))
+
+
+def _control_plane(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
     looked = _look(host)
     if looked is None:
         yield from refuse("kubeadm's files cannot be seen; mend the error above, then run again")
@@ -215,7 +219,7 @@ def _upload_keys(state: State, host: Host, api: Api, key: str) -> bool:
         command,
         print_output=False,
         print_input=False,
-        _sudo=bool(api.host.data.get("_sudo", False)),
+        _sudo=remote.sudo(api.host),
         _stdin=config,
     )
     if not done:
@@ -257,6 +261,10 @@ def _approve(state: State, host: Host, cluster: settings.Cluster) -> bool:
 @operation()
 def worker(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
     """This host is a worker of the cluster. One remote command where nothing differs."""
+    yield from answering(_worker(cluster))
+
+
+def _worker(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
     looked = _look(host)
     if looked is None:
         yield from refuse("kubeadm's files cannot be seen; mend the error above, then run again")
@@ -319,8 +327,8 @@ def _delete_node(state: State, host: Host, api: Api, name: str) -> bool:
 @operation()
 def tokens_deleted(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
     """The bootstrap tokens of this run are gone from the cluster."""
-    if not tokens.any_left():
-        host.noop("no join token is left")
+    if not tokens.any_left() or not acts_for_the_cluster():
+        host.noop("no join token is left to delete here")
         return
     yield FunctionCommand(_forget, (cluster,), {})
 

@@ -14,8 +14,8 @@ from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
 from barekube import manifests, nodes, settings
-from barekube.api import Api, Trouble
-from barekube.operations.order import acts_for_the_cluster, refuse
+from barekube.api import API_ERRORS, Api, Trouble
+from barekube.operations.order import acts_for_the_cluster, answering, refuse
 
 _READY_LIMIT = 300
 
@@ -26,6 +26,10 @@ def applied(cluster: settings.Cluster, directory: Path) -> Generator[PyinfraComm
 
     Compared by a server-side dry run; no remote command where nothing differs.
     """
+    yield from answering(_applied(cluster, directory))
+
+
+def _applied(cluster: settings.Cluster, directory: Path) -> Generator[PyinfraCommand]:
     if not acts_for_the_cluster():
         host.noop("another host of this run does it")
         return
@@ -134,6 +138,10 @@ def _apply(state: State, host: Host, api: Api, documents: list[manifests.Object]
 @operation()
 def ready(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
     """This host's node is Ready. No remote command."""
+    yield from answering(_ready(cluster))
+
+
+def _ready(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
@@ -162,8 +170,8 @@ def _await_ready(state: State, host: Host, cluster: settings.Cluster) -> bool:
     while (waited := time.monotonic() - began) < _READY_LIMIT:
         try:
             node = nodes.lookup(cluster_api.connect(cluster), host.name)
-        except Trouble as trouble:
-            node, lacking = None, str(trouble)
+        except API_ERRORS as error:
+            node, lacking = None, cluster_api.phrase(error)
         if node is not None:
             if nodes.is_ready(node):
                 return True

@@ -4,6 +4,9 @@ from collections.abc import Generator
 
 from pyinfra import host, inventory, state
 from pyinfra.api import StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+
+from barekube.api import API_ERRORS, phrase
 
 # A kubeadm or dpkg that outlived a lost SSH session still holds it, and is waited for.
 LOCK = "flock -w 900 /run/lock/barekube"
@@ -17,6 +20,17 @@ def barrier() -> Generator[StringCommand, None, None]:
     """
     return
     yield
+
+
+def answering(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
+    """The steps, ended with a sentence if the API fails meanwhile.
+
+    An exception that leaves an operation would stop every host.
+    """
+    try:
+        yield from steps
+    except API_ERRORS as error:
+        yield from refuse(f"{phrase(error)}; see whether its control planes run, then run again")
 
 
 def refuse(sentence: str) -> Generator[StringCommand, None, None]:

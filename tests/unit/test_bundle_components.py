@@ -1,5 +1,6 @@
 """What is compiled and packed, and that it is what the version table says."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -138,11 +139,16 @@ def test_a_package_is_the_same_bit_for_bit_whenever_it_is_made(tmp_path: Path) -
     (package,) = [package for package in KUBERNETES_PACKAGES if package.name == "kubelet"]
     program = tmp_path / "program"
     made = []
-    for turn in ("one", "two"):
+    for turn in (0o022, 0o077):
         program.write_bytes(b"kubelet")
-        (tmp_path / turn).mkdir(mode=0o700)
-        made.append(packages.make(package, "amd64", {"kubelet": program}, tmp_path / turn))
+        (tmp_path / str(turn)).mkdir()
+        before = os.umask(turn)
+        try:
+            made.append(packages.make(package, "amd64", {"kubelet": program}, tmp_path / str(turn)))
+        finally:
+            os.umask(before)
     assert made[0].read_bytes() == made[1].read_bytes()
+    assert f"debian-binary   {packages.EPOCH} ".encode() in made[0].read_bytes()
     shown = subprocess.run(
         ["dpkg-deb", "--info", made[0]], capture_output=True, text=True, check=True
     ).stdout

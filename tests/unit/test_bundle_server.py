@@ -143,13 +143,15 @@ def test_an_image_of_another_registry_is_not_mistaken_for_it(content: Content) -
     assert content.find("/v2/pause/manifests/3.10.2", "10.77.0.1:8443") is None
 
 
-def test_a_layer_is_no_manifest(content: Content) -> None:
-    digest = oci.digest_of(LAYER)
-    assert content.find(f"/v2/pause/manifests/{digest}", "registry.k8s.io") is None
+def test_a_layer_or_a_configuration_is_no_manifest(content: Content) -> None:
+    for blob in (LAYER, b"{}"):
+        digest = oci.digest_of(blob)
+        assert content.find(f"/v2/pause/blobs/{digest}", "registry.k8s.io")
+        assert content.find(f"/v2/pause/manifests/{digest}", "registry.k8s.io") is None
 
 
-def test_a_whole_file_arrives_and_the_connection_stays(
-    client: http.client.HTTPSConnection, paths: Paths
+def test_a_whole_file_arrives_without_a_word_and_the_connection_stays(
+    client: http.client.HTTPSConnection, paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
         client.request("GET", "/" + DEB.removeprefix("www/"))
@@ -157,6 +159,7 @@ def test_a_whole_file_arrives_and_the_connection_stays(
         assert response.status == 200
         assert response.read() == (paths.bundle / DEB).read_bytes()
         assert not response.will_close
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
