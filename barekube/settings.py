@@ -61,6 +61,13 @@ class Source:
     key_url: str
     fingerprint: str
 
+    @property
+    def release_file(self) -> str:
+        """The file of the repository that apt asks for first."""
+        if self.components:
+            return f"{self.uri.rstrip('/')}/dists/{self.suite}/InRelease"
+        return f"{self.uri.rstrip('/')}/InRelease"
+
 
 def address_of(name: str, address: str | None, ssh_hostname: str | None) -> str:
     """The address of a host: `address`, else `ssh_hostname`, else its name, if it is one.

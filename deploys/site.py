@@ -2,6 +2,7 @@
 
 from pyinfra import local
 
+local.include("deploys/preflight.py")
 local.include("deploys/host.py")
 local.include("deploys/runtime.py")
 local.include("deploys/kubernetes_packages.py")

@@ -19,9 +19,13 @@ find /etc /opt/cni /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.e
 find /etc -type l -printf 'link %p %l\n' | sort
 dpkg-query -Wf 'package ${Package} ${Version} ${Status}\n'
 for u in containerd kubelet chrony; do
-  echo "unit $u $(systemctl show -p ActiveState,UnitFileState,ActiveEnterTimestampMonotonic,NRestarts $u | tr '\n' ' ')"
+  wanted=ActiveState,UnitFileState,ActiveEnterTimestampMonotonic,NRestarts
+  echo "unit $u $(systemctl show -p $wanted $u | tr '\n' ' ')"
 done
-sysctl -a 2>/dev/null | grep -E '^(net.ipv4.(ip_forward|conf.all.rp_filter)|net.bridge|vm.overcommit_memory|kernel.panic|fs.inotify.max_user)' | sed 's/^/sysctl /'
+cd /proc/sys
+grep -H '' net/ipv4/ip_forward net/ipv4/conf/all/rp_filter net/bridge/* vm/overcommit_memory \
+  kernel/panic* fs/inotify/max_user_[iw]* 2>/dev/null | sed 's/^/sysctl /'
+cd /
 nft list tables 2>/dev/null | sed 's/^/table /' | sort
 sed 's/^/swap /' /proc/swaps
 for d in /etc/kubernetes/manifests /var/lib/apt/lists; do stat -c 'dir %n %Y' $d 2>/dev/null; done

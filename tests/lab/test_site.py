@@ -9,7 +9,15 @@ import pytest
 from tests.lab.conftest import Deploy, Run
 from tests.lab.recorder import host_state, objects, ssh
 
-STAGES = ["host", "runtime", "kubernetes_packages", "control_plane", "workers", "network"]
+STAGES = [
+    "preflight",
+    "host",
+    "runtime",
+    "kubernetes_packages",
+    "control_plane",
+    "workers",
+    "network",
+]
 
 
 def _get(kubectl: list[str], *what: str) -> dict[str, object]:
@@ -64,7 +72,9 @@ def test_each_stage_runs_alone_on_one_host_and_changes_nothing(
 
 def test_drift_is_previewed_as_a_diff_and_mended(deploy: Deploy, site: Run) -> None:
     before = host_state("worker-2")
-    ssh("worker-2", "echo '# by hand' >>/etc/containerd/config.toml; sysctl -w kernel.panic=1")
+    ssh(
+        "worker-2", "echo '# by hand' >>/etc/containerd/config.toml; echo 1 >/proc/sys/kernel/panic"
+    )
     shown = deploy("deploys/runtime.py", "--dry", "--diff", "--limit", "worker-2")
     assert "-# by hand" in shown.text
     assert "/etc/containerd/config.toml" in shown.text
@@ -120,7 +130,7 @@ def test_no_join_token_is_left_and_logs_are_served_with_approved_certificates(
     kubectl: list[str],
 ) -> None:
     secrets = _get(kubectl, "secrets", "-n", "kube-system")["items"]
-    assert [s for s in secrets if s["type"] == "bootstrap.kubernetes.io/token"] == []  # type: ignore[attr-defined,index]
+    assert [s for s in secrets if s["type"] == "bootstrap.kubernetes.io/token"] == []  # type: ignore[attr-defined]
     pods = _get(kubectl, "pods", "-n", "kube-system", "-l", "k8s-app=kube-proxy")["items"]
     for pod in pods:  # type: ignore[attr-defined]
         name = pod["metadata"]["name"]

@@ -1,0 +1,93 @@
+"""The verdict on all hosts, before anything is changed on any."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+from gevent.lock import RLock
+from pyinfra import host, state
+from pyinfra.api import Host, StringCommand, operation
+
+from barekube import preflight, settings, versions
+from barekube.facts.preflight import CheckupFact, Unanswered
+from barekube.operations.order import refuse
+from barekube.preflight import Checkup, Wanted
+
+# What each host said: once while preparing, once while executing.
+_said: dict[tuple[bool, str], Checkup | None] = {}
+_findings: dict[tuple[bool, str], list[str]] = {}
+_locks: dict[str, RLock] = {}
+
+
+def _ask(other: Host) -> Checkup | None:
+    with _locks.setdefault(other.name, RLock()):
+        key = (state.is_executing, other.name)
+        if key not in _said:
+            _said[key] = other.get_fact(CheckupFact)
+            _findings[key] = _own_findings(other, _said[key])
+        return _said[key]
+
+
+def _own_findings(other: Host, said: Checkup | None) -> list[str]:
+    if said is None:
+        return ["it cannot be examined; mend the error above, then run again"]
+    cluster = settings.cluster()
+    node = cluster.node(other.name)
+    wanted = Wanted(node.name, node.address, node.control_plane, cluster.ignored_preflight)
+    result = preflight.findings(said, wanted)
+    return result + ([] if result else _sources(other, said))
+
+
+def _sources(other: Host, said: Checkup) -> list[str]:
+    """What of the sources that are still needed does not answer."""
+    release = {
+        "ID": said.distribution,
+        "VERSION_ID": said.release,
+        "VERSION_CODENAME": said.codename,
+    }
+    exact = {"containerd.io": versions.CONTAINERD_DEB}
+    exact |= {"kubelet": f"{other.data.kubernetes_version}-1.1"}
+    if versions.written_out(exact, release) == said.packages:
+        return []
+    bundle = other.data.bundle_url
+    if not bundle and not said.trusts:
+        # Without CAs https cannot be tried; host.py installs them.
+        return []
+    names = ["debian"] if bundle else []
+    urls = [settings.source(n, release).release_file for n in [*names, "containerd", "kubernetes"]]
+    urls.append(f"{bundle or 'https://registry.k8s.io'}/v2/")
+    ca = Path(other.data.bundle_ca).read_text() if bundle else ""
+    silent = other.get_fact(Unanswered, urls=urls, ca=ca)
+    if silent is None:
+        return ["its sources cannot be tried; mend the error above, then run again"]
+    return [f"{url} does not answer; mend its network, or group_data's source" for url in silent]
+
+
+@operation()
+def examined() -> Generator[StringCommand]:
+    """What every host says is known. At most two round trips, the second on new hosts only."""
+    _ask(host)
+    host.noop("examined")
+    return
+    yield
+
+
+@operation()
+def passed() -> Generator[StringCommand]:
+    """No host has a finding; if one has, all stop, so that nothing is changed anywhere."""
+    active = [each for each in settings.hosts() if each in state.active_hosts]
+    said = {each.name: _ask(each) for each in active}
+    known = {name: one for name, one in said.items() if one is not None}
+    masters = [each.name for each in settings.control_plane_hosts()]
+    between = preflight.between(known, masters)
+    phase = state.is_executing
+    all_found = {name: [*_findings[phase, name], *between.get(name, [])] for name in said}
+    mine = all_found.get(host.name, [])
+    others = sorted(name for name, found in all_found.items() if found and name != host.name)
+    if mine:
+        for sentence in mine[:-1]:
+            host.log(sentence)
+        yield from refuse(mine[-1])
+    elif others:
+        yield from refuse(f"nothing is changed here while {', '.join(others)} has problems")
+    else:
+        host.noop("nothing speaks against it")

@@ -1,0 +1,8 @@
+"""Examine all hosts, change nothing, and say at once everything that would fail later."""
+
+from barekube.operations import order, preflight
+
+preflight.examined(name="Examine every host")
+order.barrier(name="Every host was examined")
+preflight.passed(name="Judge what was found")
+order.barrier(name="Preflight is passed")
