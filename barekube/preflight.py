@@ -1,4 +1,4 @@
-"""Everything that would fail later, found from facts: one sentence a finding, what and what to do."""
+"""Everything that would fail later, found from facts: a sentence a finding, what and what to do."""
 
 import re
 import statistics

@@ -1,0 +1,75 @@
+"""One cluster, never two; and machines that come later, while others are down."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.conftest import Deploy, Run
+from tests.lab.recorder import host_state, ssh
+
+LAB = [".venv/bin/python", "-m", "lab"]
+
+
+def _lab(*words: str) -> None:
+    subprocess.run([*LAB, *words], check=True, timeout=300)
+
+
+@pytest.fixture
+def cp_1_off(site: Run, kubectl: list[str]) -> Iterator[None]:
+    """cp-1 without power, and afterwards with it again."""
+    _lab("power-off", "cp-1")
+    yield
+    _lab("power-on", "cp-1")
+    # The next test needs the API again.
+    subprocess.run(
+        [*kubectl, "wait", "--for=condition=Ready", "node/cp-1", "--timeout=180s"],
+        check=False,
+        timeout=240,
+    )
+
+
+def test_a_worker_of_the_inventory_joins_alone_with_a_limit(
+    deploy: Deploy, site: Run, kubectl: list[str]
+) -> None:
+    _lab("up", "worker-3")
+    try:
+        done = deploy("deploys/site.py", "-y", "--limit", "worker-3", extra="worker-3")
+        assert done.status == 0, done.text[-4000:]
+        ready = subprocess.run(
+            [*kubectl, "wait", "--for=condition=Ready", "node/worker-3", "--timeout=1s"],
+            check=False,
+        )
+        assert ready.returncode == 0
+        again = deploy(
+            "deploys/site.py", "--dry", "--json", "--limit", "worker-3", extra="worker-3"
+        )
+        assert again.would_change() == {}
+    finally:
+        subprocess.run([*kubectl, "delete", "node", "worker-3"], check=False)
+        _lab("power-off", "worker-3")
+
+
+def test_without_the_control_plane_nothing_is_created_and_the_sentence_names_it(
+    deploy: Deploy, cp_1_off: None
+) -> None:
+    before = host_state("worker-1")
+    for stage in ("control_plane", "workers"):
+        done = deploy(f"deploys/{stage}.py", "-y")
+        assert done.status == 1
+        assert "cp-1" in done.text
+        assert "Traceback" not in done.text
+    assert host_state("worker-1") == before
+
+
+def test_a_second_control_plane_makes_no_cluster_of_its_own_while_the_first_is_down(
+    deploy: Deploy, cp_1_off: None
+) -> None:
+    _lab("up", "cp-2")
+    try:
+        done = deploy("deploys/control_plane.py", "-y", "--limit", "cp-2", extra="cp-2")
+        assert done.status == 1
+        assert "no cluster is created on cp-2 while cp-1 cannot be asked for one" in done.text
+        assert ssh("cp-2", "ls -d /etc/kubernetes /var/lib/etcd 2>/dev/null || true") == ""
+    finally:
+        _lab("power-off", "cp-2")
