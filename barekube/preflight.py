@@ -24,7 +24,6 @@ _CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 # kubeadm's own limit for a control plane (NumCPU, Mem), and what a worker cannot do without.
 _CONTROL_PLANE_MB, _WORKER_MB, _CONTROL_PLANE_CPUS = 1700, 900, 2
 _CLOCK_LIMIT = 30.0
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*")
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,6 @@ def findings(host: Checkup, wanted: Wanted) -> list[str]:
 
 def _names(host: Checkup, wanted: Wanted) -> list[str]:
     result = []
-    if not _LABEL.fullmatch(wanted.name) or len(wanted.name) > 63:
-        result.append("its name cannot be a node's; use a-z, 0-9, - and . in the inventory")
     if host.addresses and wanted.address not in host.addresses:
         result.append(
             f"address {wanted.address} is not its own ({', '.join(host.addresses)});"

@@ -1,10 +1,34 @@
 """Hosts other than the one an operation runs for, and commands whose output nobody may see."""
 
+import socket
+
 from pyinfra import state
 from pyinfra.api import Host, StringCommand
 from pyinfra.api.exceptions import ConnectError
 
 _unreachable: set[str] = set()
+_PROBES = {
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): 15,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): 5,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT): 6,
+    # What was sent and is not acknowledged counts as well, in milliseconds.
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT): 45_000,
+}
+
+
+def notice_silence(other: Host) -> None:
+    """Let a host that lost its power fail its command within a minute.
+
+    Waiting for a command's end sends nothing, so that without TCP's own probes a run would wait
+    for such a host for ever.
+    """
+    client = getattr(other.connector, "client", None)
+    transport = client.get_transport() if client else None
+    if transport is None:
+        return
+    for option, value in _PROBES.items():
+        transport.sock.setsockopt(*option, value)
 
 
 def reach(other: Host) -> bool:
@@ -20,6 +44,8 @@ def reach(other: Host) -> bool:
             _unreachable.add(other.name)
     else:
         _unreachable.add(other.name)
+    if other.connected:
+        notice_silence(other)
     return bool(other.connected)
 
 

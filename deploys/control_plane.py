@@ -2,8 +2,10 @@
 
 from pyinfra import host
 
-from barekube import settings
+from barekube import remote, settings
 from barekube.operations import kubeadm, order
+
+remote.notice_silence(host)
 
 cluster = settings.cluster()
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from pyinfra import host
 
-from barekube import settings
+from barekube import remote, settings
 from barekube.operations import hosts_file, kernel, order, packages
+
+remote.notice_silence(host)
 
 bundle = host.data.bundle_url
 packages.installed(

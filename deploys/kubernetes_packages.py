@@ -2,8 +2,10 @@
 
 from pyinfra import host
 
-from barekube import versions
+from barekube import remote, versions
 from barekube.operations import order, packages
+
+remote.notice_silence(host)
 
 packages.installed(
     name=f"Install Kubernetes {host.data.kubernetes_version}",

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from pyinfra import host
 
-from barekube import settings
+from barekube import remote, settings
 from barekube.operations import network, order
+
+remote.notice_silence(host)
 
 cluster = settings.cluster()
 

@@ -1,6 +1,11 @@
 """Examine all hosts, change nothing, and say at once everything that would fail later."""
 
+from pyinfra import host
+
+from barekube import remote
 from barekube.operations import order, preflight
+
+remote.notice_silence(host)
 
 preflight.examined(name="Examine every host")
 order.barrier(name="Every host was examined")

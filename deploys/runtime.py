@@ -2,8 +2,10 @@
 
 from pyinfra import host
 
-from barekube import containerd, versions
+from barekube import containerd, remote, versions
 from barekube.operations import order, packages, units
+
+remote.notice_silence(host)
 
 packages.installed(
     name="Install containerd",

@@ -146,6 +146,12 @@ def _lacking(api: Api, name: str) -> list[str]:
 def _init(
     cluster: settings.Cluster, node: settings.Node, mine: t.Traces, *, cut_off: bool
 ) -> Generator[PyinfraCommand]:
+    if t.ETCD in mine.there and kubeadm_config.ENCRYPTION not in mine.there:
+        yield from refuse(
+            f"{kubeadm_config.ENCRYPTION} is gone, without which the Secrets in its etcd cannot be"
+            " read; restore it from your backup, then run this again"
+        )
+        return
     yield files.write(kubeadm_config.audit_policy())
     if kubeadm_config.ENCRYPTION not in mine.there:
         text = kubeadm_config.encryption_configuration(secrets.token_bytes(32))

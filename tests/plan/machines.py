@@ -6,6 +6,7 @@ A fact's answer may hold more than was asked for, so one answer describes a whol
 import base64
 import hashlib
 import runpy
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ RELEASE = {
     "VERSION_CODENAME": "bookworm",
 }
 _FACT = "echo '#release'"
+_CHECKUP = 'echo "uid='
 _BOOT, _LATER = 1_780_000_000, "Thu 2026-11-05 10:00:00.000000 UTC"
 
 
@@ -72,6 +74,29 @@ class Machine:
         return lines
 
 
+def checkup(name: str, address: str, ca: str, packages_there: Mapping[str, str]) -> list[str]:
+    """As barekube.facts.preflight.CheckupFact's command prints it, of a machine that is well."""
+    values = {
+        "uid": "0",
+        "machine": "x86_64",
+        "kernel": "6.1.0-40-amd64",
+        "userland": "amd64",
+        "distribution": "debian",
+        "release": "12",
+        "codename": "bookworm",
+        "memory": "4000000",
+        "cpus": "2",
+        "cgroup": "cgroup2fs",
+        "controllers": "cpuset cpu io memory hugetlb pids",
+        "machine_id": hashlib.md5(name.encode()).hexdigest(),
+        "addresses": address,
+        "ca": ca,
+        **{f"package.{package}": version for package, version in packages_there.items()},
+        "clock": str(time.time()),
+    }
+    return [*(f"{key}={value}" for key, value in values.items()), "end"]
+
+
 def bare(name: str, address: str) -> tuple[str, dict[str, object]]:
     """A host as its distribution's installer leaves it."""
     machine = Machine(
@@ -86,7 +111,8 @@ def bare(name: str, address: str) -> tuple[str, dict[str, object]]:
             "swap.target": ("loaded", "active", "static"),
         },
     )
-    return f"@fake/{name}", {"address": address, "fake_responses": {_FACT: machine.answer()}}
+    answers = {_FACT: machine.answer(), _CHECKUP: checkup(name, address, "", {})}
+    return f"@fake/{name}", {"address": address, "fake_responses": answers}
 
 
 def converged(name: str, address: str) -> tuple[str, dict[str, object]]:
@@ -127,7 +153,10 @@ def converged(name: str, address: str) -> tuple[str, dict[str, object]]:
     machine.secret += [path for path in kept if path not in machine.files]
     if master:
         machine.secret += [traces.ETCD, kubeadm_config.ENCRYPTION]
-    return f"@fake/{name}", {"address": address, "fake_responses": {_FACT: machine.answer()}}
+    ca = hashlib.sha256(CA.encode()).hexdigest()
+    there = {each: str(exact[each]) for each in ("containerd.io", "kubelet")}
+    answers = {_FACT: machine.answer(), _CHECKUP: checkup(name, address, ca, there)}
+    return f"@fake/{name}", {"address": address, "fake_responses": answers}
 
 
 def _trust(machine: Machine, source: str) -> None:

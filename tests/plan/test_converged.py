@@ -10,6 +10,7 @@ _INVENTORY = "tests/plan/inventory_converged.py"
 # Not in it: one `cat admin.conf` on the first control plane, once a run, since the API is a
 # stand-in here; its requests go through a connection that is open already.
 _ROUND_TRIPS = {
+    "preflight": {"cp-1": 1, "w-1": 1, "w-2": 1},
     "host": {"cp-1": 3, "w-1": 3, "w-2": 3},
     "runtime": {"cp-1": 2, "w-1": 2, "w-2": 2},
     "kubernetes_packages": {"cp-1": 1, "w-1": 1, "w-2": 1},

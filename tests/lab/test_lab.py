@@ -1,0 +1,80 @@
+"""The lab's machines are whole, bare, each its own, and cut off from everything else."""
+
+import os
+import socket
+import stat
+import subprocess
+import threading
+from pathlib import Path
+
+from tests.lab.conftest import Run
+from tests.lab.recorder import ssh
+
+LAB = [".venv/bin/python", "-m", "lab"]
+# A spare, to which no stage has been applied when this runs.
+BARE = "cp-2"
+NAMES = ("cp-1", "worker-1", "worker-2")
+
+
+def test_a_machine_has_nothing_that_a_stage_must_install() -> None:
+    subprocess.run([*LAB, "up", BARE], check=True, timeout=300)
+    asked = "python3 iptables conntrack nft chronyc socat ethtool containerd kubelet"
+    there = ssh(BARE, f"for p in {asked}; do command -v $p; done; true")
+    assert there == ""
+    assert ssh(BARE, "cat /etc/apt/sources.list; ls /etc/apt/sources.list.d") == ""
+
+
+def test_every_machine_has_an_identity_of_its_own(site: Run) -> None:
+    asked = "cat /etc/machine-id; cat /sys/class/net/vec0/address; cat /etc/hostname"
+    asked += "; cat /etc/ssh/ssh_host_ed25519_key.pub; sha256sum </var/lib/systemd/random-seed"
+    told = [ssh(name, asked).splitlines() for name in NAMES]
+    for each in zip(*told, strict=True):
+        assert len(set(each)) == len(NAMES), each
+
+
+def _reaches(name: str, address: str, port: int) -> bool:
+    test = f"timeout 4 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo yes || echo"
+    return ssh(name, test).strip() == "yes"
+
+
+def test_a_machine_reaches_its_neighbours_and_the_bundle_and_nothing_else(site: Run) -> None:
+    assert _reaches("worker-1", "10.77.0.22", 22)
+    assert _reaches("worker-1", "10.77.0.1", 443)
+    with socket.socket() as listening:
+        # This machine's end of the wire: what listens on it is not for the guests.
+        listening.bind(("10.77.255.1", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+        opener = threading.Thread(
+            target=lambda: socket.create_connection(("10.77.255.1", port), timeout=4).close()
+        )
+        opener.start()
+        opener.join()
+        assert not _reaches("worker-1", "10.77.255.1", port)
+    with socket.create_server(("10.77.255.1", 0)) as _:
+        assert not _reaches("worker-1", "10.77.255.2", 22)
+
+
+def test_power_off_loses_what_was_not_synced_and_keeps_the_disk(site: Run) -> None:
+    subprocess.run([*LAB, "up", BARE], check=True, timeout=300)
+    ssh(BARE, "echo kept >/root/kept && sync")
+    before = ssh(BARE, "cat /proc/sys/kernel/random/boot_id")
+    subprocess.run([*LAB, "power-off", BARE], check=True, timeout=60)
+    assert "off" in subprocess.run([*LAB, "status"], capture_output=True, text=True).stdout
+    subprocess.run([*LAB, "power-on", BARE], check=True, timeout=200)
+    assert ssh(BARE, "cat /root/kept") == "kept\n"
+    assert ssh(BARE, "cat /proc/sys/kernel/random/boot_id") != before
+
+
+def test_the_kubeconfig_is_for_its_owner_only(kubectl: list[str]) -> None:
+    file = Path(kubectl[2])
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.owner() == Path("/proc/self").owner() == os.environ.get("USER", "root")
+
+
+def test_an_unknown_host_is_a_sentence_and_status_1() -> None:
+    done = subprocess.run([*LAB, "power-off", "metal-9"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "lab: the lab has no host metal-9; it has cp-1, worker-1, worker-2, cp-2, worker-3\n"
+    )

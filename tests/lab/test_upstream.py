@@ -1,0 +1,79 @@
+"""The way over the internet, with stand-ins under the real names: the lab's bundle serves them.
+
+Nobody has run it against the real servers; what is shown here is that the stages ask for the
+upstream addresses, trust only the key with the wanted fingerprint, and pull from registry.k8s.io.
+"""
+
+import subprocess
+from pathlib import Path
+
+from tests.lab.conftest import Deploy, Run
+from tests.lab.recorder import ssh
+
+LAB = [".venv/bin/python", "-m", "lab"]
+HOST = "cp-2"
+
+# What the machine of such a site has: names that resolve, and a mirror of its distribution.
+_SURROUNDINGS = r"""
+grep -q pkgs.k8s.io /etc/hosts || cat >>/etc/hosts <<'END'
+10.77.0.1 pkgs.k8s.io download.docker.com registry.k8s.io
+END
+mkdir -p /etc/standin && cat >/etc/standin/ca.crt
+cat >/etc/apt/sources.list.d/debian.sources <<'END'
+Types: deb
+URIs: https://10.77.0.1/debian
+Suites: bookworm
+Components: main
+Signed-By: /etc/apt/keyrings/standin.asc
+END
+echo 'Acquire::https::10.77.0.1::CaInfo "/etc/standin/ca.crt";' >/etc/apt/apt.conf.d/99standin
+rm -f /etc/apt/sources.list.d/barekube-* /etc/apt/keyrings/barekube-* \
+  /etc/apt/apt.conf.d/60barekube-bundle
+rm -rf /etc/containerd/certs.d
+"""
+_BUNDLE = Path.home() / ".cache/barekube/bundle"
+
+
+def _surround() -> None:
+    subprocess.run([*LAB, "up", HOST], check=True, timeout=300)
+    ca, key = (_BUNDLE / "ca.crt").read_text(), (_BUNDLE / "apt.asc").read_text()
+    script = _SURROUNDINGS.replace(
+        "cat >/etc/standin/ca.crt", f"cat >/etc/standin/ca.crt <<'END'\n{ca}END"
+    )
+    ssh(HOST, f"{script}\ncat >/etc/apt/keyrings/standin.asc <<'END'\n{key}END\n")
+
+
+def _stage(deploy: Deploy, stage: str) -> Run:
+    words = ["--group-data", "tests/lab/upstream", "--limit", HOST, "-y"]
+    return deploy(f"deploys/{stage}.py", *words, extra=HOST)
+
+
+def test_packages_and_images_come_from_the_upstream_addresses(deploy: Deploy, site: Run) -> None:
+    _surround()
+    done = _stage(deploy, "host")
+    assert done.status == 0, done.text[-4000:]
+    ssh(
+        HOST,
+        "cp /etc/standin/ca.crt /usr/local/share/ca-certificates/standin.crt"
+        " && update-ca-certificates >/dev/null 2>&1",
+    )
+    for stage in ("preflight", "runtime", "kubernetes_packages"):
+        done = _stage(deploy, stage)
+        assert done.status == 0, done.text[-4000:]
+    policy = ssh(HOST, "apt-cache policy kubelet containerd.io")
+    assert "https://pkgs.k8s.io/core:/stable:/v1.37/deb" in policy
+    assert "https://download.docker.com/linux/debian bookworm/stable" in policy
+    assert ssh(HOST, "kubelet --version") == "Kubernetes v1.37.2\n"
+    assert "hosts.toml" not in ssh(HOST, "ls -R /etc/containerd")
+    pulled = ssh(HOST, "crictl pull registry.k8s.io/pause:3.10.2 2>&1")
+    assert "up to date" in pulled
+
+
+def test_a_key_with_another_fingerprint_is_not_trusted(deploy: Deploy, site: Run) -> None:
+    _surround()
+    words = ["--group-data", "tests/lab/upstream", "--limit", HOST, "-y"]
+    words += ["--group-data", "tests/lab/upstream_wrong_key"]
+    done = deploy("deploys/kubernetes_packages.py", *words, extra=HOST)
+    assert done.status == 1
+    assert "the key at https://pkgs.k8s.io/core:/stable:/v1.37/deb/Release.key is not" in done.text
+    assert "barekube-kubernetes.asc" not in ssh(HOST, "ls /etc/apt/keyrings")

@@ -1,0 +1,84 @@
+"""lab/hosts.yaml: what is wrong with it is said in a sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from lab.errors import LabError
+from lab.hosts import load
+
+GOOD = "cp-1: {address: 10.77.0.11, group: control_plane, debian: bookworm}"
+
+
+def _load(tmp_path: Path, *lines: str) -> str:
+    file = tmp_path / "hosts.yaml"
+    file.write_text("hosts:\n" + "".join(f"  {line}\n" for line in lines))
+    with pytest.raises(LabError) as caught:
+        load(file)
+    return str(caught.value)
+
+
+def test_the_file_of_the_repository_has_a_control_plane_and_two_workers() -> None:
+    booted = [(host.name, host.group) for host in load().hosts if not host.spare]
+    assert booted == [("cp-1", "control_plane"), ("worker-1", "workers"), ("worker-2", "workers")]
+
+
+def test_each_machine_has_a_network_card_of_its_own() -> None:
+    cards = [host.mac for host in load().hosts]
+    assert len(set(cards)) == len(cards)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        pytest.param(
+            "a: {address: 10.77.0.11, group: workers, debian: trixie}",
+            "a and cp-1 have the same address 10.77.0.11",
+            id="an address twice",
+        ),
+        pytest.param(
+            "a: {address: 10.99.0.1, group: workers, debian: trixie}",
+            "a: '10.99.0.1' is no free address of 10.77.0.0/24",
+            id="an address elsewhere",
+        ),
+        pytest.param(
+            "a: {address: 10.77.0.1, group: workers, debian: trixie}",
+            "a: '10.77.0.1' is no free address of 10.77.0.0/24",
+            id="the gateway's address",
+        ),
+        pytest.param(
+            "a: {address: 10.77.0.9, group: worker, debian: trixie}",
+            "a: group is one of control_plane, workers, not 'worker'",
+            id="an unknown group",
+        ),
+        pytest.param(
+            "a: {address: 10.77.0.9, group: workers, debian: sid}",
+            "a: debian is one of bookworm, trixie, not 'sid'",
+            id="an unknown release",
+        ),
+        pytest.param(
+            "a: {address: 10.77.0.9, group: workers, debian: trixie, memory: 4096}",
+            "a: 4096 is no size; write 512M or 4G",
+            id="memory without a unit",
+        ),
+        pytest.param(
+            "a: {address: 10.77.0.9, group: workers}",
+            "a: debian is missing",
+            id="a release that is missing",
+        ),
+        pytest.param(
+            "A_b: {address: 10.77.0.9, group: workers, debian: trixie}",
+            "'A_b' is no name for a host; write up to 11 of a-z, 0-9 and -",
+            id="a name that is none",
+        ),
+    ],
+)
+def test_a_bad_line_is_named_with_the_remedy(tmp_path: Path, line: str, sentence: str) -> None:
+    assert _load(tmp_path, GOOD, line) == sentence
+
+
+def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "hosts.yaml"
+    file.write_text("hosts: {")
+    with pytest.raises(LabError, match=r"hosts\.yaml cannot be read as YAML: "):
+        load(file)
