@@ -1,0 +1,72 @@
+"""The batch facts' shell, run here, and what is made of its output."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from pyinfra.api import FactProcessError
+
+from barekube.facts.machine import Found, Machine
+from barekube.facts.preflight import CheckupFact
+
+
+def _ask(**wanted: list[str]) -> Found:
+    fact = Machine()
+    command = fact.command(**wanted).get_raw_value()
+    out = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    return fact.process(out.splitlines())
+
+
+def test_files_are_read_whole_whatever_is_in_them(tmp_path: Path) -> None:
+    odd = tmp_path / "with space: and colon"
+    odd.write_text("#end\n\n  #stat\nlast without line end")
+    empty = tmp_path / "empty"
+    empty.write_text("")
+    found = _ask(files=[str(odd), str(empty), str(tmp_path / "absent")])
+    assert set(found.files) == {str(odd), str(empty)}
+    assert found.files[str(odd)].text() == "#end\n\n  #stat\nlast without line end"
+    assert found.files[str(empty)].text() == ""
+
+
+def test_a_secret_files_content_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("hidden\n")
+    file.chmod(0o600)
+    found = _ask(secret=[str(file)]).files[str(file)]
+    assert (found.mode, found.size, found.lines) == ("600", 7, None)
+
+
+def test_packages_are_told_apart_from_absent_ones() -> None:
+    found = _ask(packages=["dpkg", "surely-no-such-package"])
+    assert found.packages["dpkg"].status == "installed"
+    assert "surely-no-such-package" not in found.packages
+
+
+def test_an_answer_that_was_cut_off_is_not_known() -> None:
+    with pytest.raises(FactProcessError):
+        Machine().process(["#release", "ID=debian"])
+
+
+def test_a_units_time_is_in_seconds_of_unix_time() -> None:
+    answer = [
+        "#units",
+        "Id=a.service",
+        "LoadState=loaded",
+        "ActiveState=active",
+        "UnitFileState=enabled",
+        "ActiveEnterTimestamp=Mon 2026-11-23 11:53:40.250000 UTC",
+        "#end",
+    ]
+    assert Machine().process(answer).units["a.service"].since == 1795434820.25
+
+
+def test_a_checkup_of_this_machine_says_what_it_is() -> None:
+    fact = CheckupFact()
+    out = subprocess.run(
+        ["sh", "-c", fact.command().get_raw_value()], capture_output=True, text=True, check=True
+    ).stdout
+    found = fact.process(out.splitlines())
+    uname = subprocess.run(["uname", "-m"], capture_output=True, text=True, check=True).stdout
+    assert found.machine == uname.strip()
+    assert found.distribution == "debian"
+    assert abs(found.offset) < 5
