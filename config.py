@@ -116,7 +116,7 @@ def end() -> None:
     error = sys.exc_info()[1]
     refused = isinstance(error, click.ClickException)
     broken_off = error is not None and not isinstance(error, SystemExit)
-    unanswered = isinstance(getattr(error, "exception", None), EOFError)
+    unanswered = not given["yes"] and isinstance(getattr(error, "exception", None), EOFError)
     if isinstance(error, click.ClickException) and not unanswered:
         error.show()
     begun = ctx_state.isset() and state.initialised  # type: ignore[no-untyped-call]

@@ -1,12 +1,15 @@
 """Hosts other than the one an operation runs for, and commands whose output nobody may see."""
 
 import socket
+from typing import Any
 
+from paramiko import SSHException
 from pyinfra import state
 from pyinfra.api import Host, StringCommand
 from pyinfra.api.exceptions import ConnectError
 
 _unreachable: set[str] = set()
+_noticed: set[str] = set()
 _PROBES = {
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): 15,
@@ -18,17 +21,28 @@ _PROBES = {
 
 
 def notice_silence(other: Host) -> None:
-    """Let a host that lost its power fail its command within a minute.
+    """Let a host that lost its power fail its command, and nothing else, within a minute.
 
     Waiting for a command's end sends nothing, so that without TCP's own probes a run would wait
     for such a host for ever.
     """
-    client = getattr(other.connector, "client", None)
+    client: Any = getattr(other.connector, "client", None)
     transport = client.get_transport() if client else None
-    if transport is None:
+    if transport is None or other.name in _noticed:
         return
+    _noticed.add(other.name)
     for option, value in _PROBES.items():
         transport.sock.setsockopt(*option, value)
+    execute = client.exec_command
+
+    def exec_command(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        try:
+            return execute(*arguments, **options)
+        except EOFError:
+            # paramiko says so of a connection that dies meanwhile; pyinfra lets it stop all hosts.
+            raise SSHException("the connection was lost") from None
+
+    client.exec_command = exec_command
 
 
 def reach(other: Host) -> bool:
@@ -63,6 +77,6 @@ def read_secret(other: Host, path: str) -> str | None:
             print_input=False,
             _sudo=sudo(other),
         )
-    except OSError:
+    except (OSError, SSHException):
         return None
     return output.stdout + "\n" if done and output.stdout else None

@@ -24,7 +24,7 @@ class Tunnel:
     def _serve(self, near: Any, peer: tuple[str, int]) -> None:  # noqa: ANN401
         try:
             far = self._transport.open_channel("direct-tcpip", self._target, peer, timeout=10)
-        except (SSHException, OSError):
+        except (SSHException, OSError, EOFError):
             near.close()
             return
         back = gevent.spawn(_copy, far, near)
@@ -37,7 +37,7 @@ def _copy(source: Any, sink: Any) -> None:  # noqa: ANN401
     try:
         while data := source.recv(65536):
             sink.sendall(data)
-    except (OSError, SSHException):
+    except (OSError, SSHException, EOFError):
         pass
     finally:
         for end in (source, sink):

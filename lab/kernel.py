@@ -58,7 +58,8 @@ def build() -> Path:
     result.mkdir()
     shutil.copy2(tree / "linux", result / "linux")
     # Everything is built in; the list of it makes `modprobe overlay` succeed in the guest.
-    shutil.copytree(modules / "lib/modules", result / "modules", symlinks=True)
+    build_links = shutil.ignore_patterns("build", "source")
+    shutil.copytree(modules / "lib/modules", result / "modules", ignore=build_links)
     result.rename(target)
     shutil.rmtree(work)
     return target

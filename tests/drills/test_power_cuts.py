@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.lab.recorder import repository_root
 LAB = [".venv/bin/python", "-m", "lab"]
 SEED = os.environ.get("BAREKUBE_SEED", "1")
 CUTS = int(os.environ.get("BAREKUBE_CUTS", "20"))
+LOGS = Path.home() / ".cache/barekube/drills"
 # How long site.py takes from bare machines here, in seconds.
 WHOLE_RUN = 240
 NAMES = ["cp-1", "worker-1", "worker-2"]
@@ -59,9 +61,12 @@ def test_a_run_that_lost_a_hosts_power_is_finished_by_the_next(number: int) -> N
     time.sleep(moment)
     _lab("power-off", name)
     said, _ = run.communicate(timeout=900)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    (LOGS / f"{SEED}-{number}-cut.log").write_text(said)
     assert "Traceback" not in said, said[-6000:]
     _lab("power-on", name)
     again = _site("-y")
+    (LOGS / f"{SEED}-{number}-again.log").write_text(again.text)
     print(f"  re-run: {again.seconds:.0f} s, status {again.status}", flush=True)
     assert again.status == 0, again.text[-8000:]
     assert _site("--dry", "--json").would_change() == {}
