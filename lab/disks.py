@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from bundle.machine import run
+from lab import shell
 from lab.hosts import GATEWAY, Host
 from lab.paths import DISKS, KEY, KNOWN_HOSTS
 
@@ -49,19 +50,7 @@ def _identify(host: Host, disk: Path, work: Path) -> None:
         text = f"[Match]\nName=vec1\n\n[Network]\nAddress={host.outer}/24\n"
         files["/etc/systemd/network/20-outer.network"] = (text.encode(), 0o644)
     key = work / "ssh_host_ed25519_key"
-    generate: list[str | Path] = [
-        "ssh-keygen",
-        "-q",
-        "-t",
-        "ed25519",
-        "-N",
-        "",
-        "-C",
-        host.name,
-        "-f",
-        key,
-    ]
-    run(generate, what=f"making the SSH host key of {host.name}")
+    shell.generate(key, host.name)
     public = key.with_suffix(".pub").read_bytes()
     files["/etc/ssh/ssh_host_ed25519_key"] = (key.read_bytes(), 0o600)
     files["/etc/ssh/ssh_host_ed25519_key.pub"] = (public, 0o644)

@@ -18,19 +18,13 @@ def make_key() -> None:
     STATE.mkdir(parents=True, exist_ok=True)
     STATE.chmod(0o700)
     if not KEY.exists():
-        generate: list[str | Path] = [
-            "ssh-keygen",
-            "-q",
-            "-t",
-            "ed25519",
-            "-N",
-            "",
-            "-C",
-            "lab",
-            "-f",
-            KEY,
-        ]
-        run(generate, what="making the lab's SSH key")
+        generate(KEY, "lab")
+
+
+def generate(path: Path, comment: str) -> None:
+    """Make an SSH key, and its public half beside it."""
+    words: list[str | Path] = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment]
+    run([*words, "-f", path], what=f"making the SSH key {path.name} of {comment}")
 
 
 def command(host: Host, words: Sequence[str] = (), *, timeout: int = 20) -> list[str]:

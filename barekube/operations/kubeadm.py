@@ -16,7 +16,7 @@ from barekube import traces as t
 from barekube.api import Api, Trouble, found
 from barekube.facts.machine import Found, Machine
 from barekube.operations import files
-from barekube.operations.order import acts_for_the_cluster, answering, changing, refuse
+from barekube.operations.order import acts_for_the_cluster, answering, changing, refuse, without_api
 from barekube.text import TextFile
 
 _CONFIG = "/run/barekube/kubeadm.yaml"
@@ -282,9 +282,7 @@ def _worker(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
             host.log(f"kubeadm join: once {cluster.endpoint} answers (now: {trouble})")
             yield StringCommand("false")
             return
-        yield from refuse(
-            f"no control plane answers ({trouble}); run deploys/control_plane.py first"
-        )
+        yield from without_api(trouble)
         return
     node = nodes.lookup(api, host.name)
     own_ca = looked.files.get(t.CA)

@@ -15,7 +15,7 @@ from pyinfra.api.command import PyinfraCommand
 from barekube import api as cluster_api
 from barekube import manifests, nodes, settings
 from barekube.api import API_ERRORS, Api, Trouble
-from barekube.operations.order import acts_for_the_cluster, answering, refuse
+from barekube.operations.order import acts_for_the_cluster, answering, refuse, without_api
 
 _READY_LIMIT = 300
 
@@ -46,9 +46,7 @@ def _applied(cluster: settings.Cluster, directory: Path) -> Generator[PyinfraCom
                 host.log(f"{manifests.title(document)}: from {file}, not checked by the API")
             yield StringCommand("false")
             return
-        yield from refuse(
-            f"no control plane answers ({trouble}); run deploys/control_plane.py first"
-        )
+        yield from without_api(str(trouble))
         return
     todo, troubles = _compare(api, documents)
     if troubles:
@@ -149,9 +147,7 @@ def _ready(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
             host.log(f"waits for {host.name} to be Ready, once {cluster.endpoint} answers")
             yield StringCommand("false")
             return
-        yield from refuse(
-            f"no control plane answers ({trouble}); run deploys/control_plane.py first"
-        )
+        yield from without_api(str(trouble))
         return
     node = nodes.lookup(api, host.name)
     if node is None and state.is_executing:

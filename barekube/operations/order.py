@@ -39,6 +39,11 @@ def refuse(sentence: str) -> Generator[StringCommand, None, None]:
     yield StringCommand("false")
 
 
+def without_api(trouble: str) -> Generator[StringCommand]:
+    """Refuse what needs the API, which does not answer."""
+    return refuse(f"no control plane answers ({trouble}); run deploys/control_plane.py first")
+
+
 def changing(script: str, stdin: str | None = None) -> StringCommand:
     """A command that changes the host, alone on it. `script` is run by sh -ec."""
     quoted = "'" + script.replace("'", "'\\''") + "'"
