@@ -56,7 +56,7 @@ test: test-needs .venv/.ready style types fast-tests lab-tests
 
 test-needs:
 	@echo 'make test: needs what `make lab` needs; about 60 minutes the first time, then 25.'
-	@echo 'It leaves the lab running; `make lab-down` ends it.'
+	@echo 'It starts the lab anew and leaves it running.'
 
 style: .venv/.ready
 	@echo '== style'
@@ -72,7 +72,8 @@ fast-tests: .venv/.ready
 	$(PYTHON) -m pytest tests/unit tests/plan
 
 lab-tests: .venv/.ready
-	@echo '== lab up'
+	@echo '== lab up, from bare machines'
+	$(PYTHON) -m lab down
 	$(PYTHON) -m lab up
 	@echo '== tests/lab'
 	$(PYTHON) -m pytest tests/lab
