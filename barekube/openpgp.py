@@ -7,21 +7,21 @@ import re
 
 
 def fingerprints(armoured: str) -> list[str]:
-    """The fingerprints of the primary keys in an armoured key file, upper-case hex.
+    """The fingerprints of all primary keys in an armoured key file, upper-case hex.
 
     RFC 9580, 5.5.4: a version 4 fingerprint is SHA-1 over 0x99, the length and the key packet;
     version 6 is SHA-256 over 0x9b. Raises ValueError for what is not an armoured public key.
     """
-    found = re.search(
+    blocks = re.findall(
         r"-----BEGIN PGP PUBLIC KEY BLOCK-----\n(?:[^\n]+: [^\n]*\n)*\s*\n(.*?)"
         r"(?:\n=[^\n]{4})?\n-----END PGP PUBLIC KEY BLOCK-----",
         armoured.replace("\r\n", "\n"),
         re.DOTALL,
     )
-    if not found:
+    if not blocks:
         raise ValueError("not an armoured OpenPGP public key")
     try:
-        data = base64.b64decode("".join(found[1].split()), validate=True)
+        data = b"".join(base64.b64decode("".join(b.split()), validate=True) for b in blocks)
     except binascii.Error as error:
         raise ValueError("the key's armour is damaged") from error
     result = []

@@ -34,10 +34,14 @@ def main() -> int:
     ssh.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     arguments = parser.parse_args()
     try:
+        machine.need_root()
         return _do(arguments, load())
     except (LabError, BundleError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("lab: interrupted; run it again, or `python -m lab down`", file=sys.stderr)
+        return 130
 
 
 def _do(arguments: argparse.Namespace, lab: Lab) -> int:
@@ -53,7 +57,10 @@ def _do(arguments: argparse.Namespace, lab: Lab) -> int:
         case "power-off":
             guests.power_off(lab.host(arguments.host))
         case "power-on":
-            _power_on(lab, [lab.host(arguments.host)])
+            host = lab.host(arguments.host)
+            if not wires.whole() or not machine.ready():
+                raise LabError("the lab is down; run `python -m lab up` first")
+            _power_on(lab, [host])
         case "ssh":
             command = shell.command(lab.host(arguments.host), arguments.words)
             return subprocess.run(command, check=False).returncode
@@ -87,7 +94,10 @@ def _up(lab: Lab, names: Sequence[str]) -> None:
     for release in images:
         image.build(release, tree)
     timed("images")
-    wires.up()
+    if not wires.whole():
+        # Guests in a network that a killed `up` or `down` left in pieces can reach nothing.
+        guests.end_all()
+        wires.up()
     guests.serve_bundle()
     _power_on(lab, wanted)
     timed("boot")
@@ -99,7 +109,9 @@ def _power_on(lab: Lab, wanted: Sequence[Host]) -> None:
     shell.make_key()
     for host in wanted:
         if not guests.runs(host):
-            disks.make(host, image.build(host.debian, tree))
+            # A disk that is there is what the host starts from, whatever the image is by now.
+            if not disks.root_disk(host).exists():
+                disks.make(host, image.build(host.debian, tree))
             core = lab.hosts.index(host) % (os.cpu_count() or 1)
             guests.power_on(host, tree, core)
     shell.wait(wanted)
@@ -115,13 +127,13 @@ def _down() -> None:
 def _status(lab: Lab) -> None:
     for host in lab.hosts:
         power = guests.runs(host)
-        answers = (
-            power
-            and not subprocess.run(
-                shell.command(host, ["true"], timeout=3), capture_output=True, check=False
-            ).returncode
+        state = (
+            "answers on SSH"
+            if power and shell.answers(host)
+            else "has power, no SSH"
+            if power
+            else "off"
         )
-        state = "answers on SSH" if answers else "has power, no SSH" if power else "off"
         print(f"{host.name:10} {host.address:12} {host.group:14} {host.debian:9} {state}")
 
 

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -21,10 +20,8 @@ def data_disks(host: Host) -> list[Path]:
 
 
 def make(host: Host, image: Path) -> None:
-    """Make the disks of a host that has none yet. Raises BundleError."""
+    """Make the disks of a host; none of them may be there yet. Raises BundleError."""
     target = root_disk(host)
-    if target.exists():
-        return
     DISKS.mkdir(parents=True, exist_ok=True)
     new = target.with_suffix(".new")
     run(["cp", "--sparse=always", image, new], what=f"copying the disk of {host.name}")
@@ -82,7 +79,3 @@ def _know(host: Host, public: str) -> None:
     others = KNOWN_HOSTS.read_text().splitlines() if KNOWN_HOSTS.exists() else []
     kept = [line for line in others if not line.startswith(f"{host.address} ")]
     KNOWN_HOSTS.write_text("\n".join([*kept, f"{host.address} {kind} {key}"]) + "\n")
-
-
-def remove_all() -> None:
-    shutil.rmtree(DISKS, ignore_errors=True)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lab import disks, wires
@@ -90,11 +90,11 @@ def serve_bundle() -> None:
 
 
 def _is_server(words: Sequence[str]) -> bool:
-    return "bundle" in words and "serve" in words and GATEWAY in words
+    # With its directory, for there may be another user's lab, in namespaces of its own.
+    return "bundle" in words and "serve" in words and str(BUNDLE) in words
 
 
-def _end(find: object, what: str) -> None:
-    assert callable(find)  # noqa: S101
+def _end(find: Callable[[], list[int]], what: str) -> None:
     deadline = time.monotonic() + 20
     while processes := find():
         for process in processes:

@@ -16,6 +16,8 @@ NETWORK: Final = ipaddress.IPv4Network("10.77.0.0/24")
 GATEWAY: Final = "10.77.0.1"
 OUTER: Final = ipaddress.IPv4Network("10.78.0.0/24")
 GROUPS: Final = ("control_plane", "workers")
+# ubda is the root disk; User Mode Linux has ubdb to ubdh beside it.
+_MOST_DISKS: Final = 7
 _SIZE: Final = re.compile(r"[1-9][0-9]*[MG]")
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,9}[a-z0-9])?")
 
@@ -61,7 +63,7 @@ def load(file: Path = FILE) -> Lab:
     """Read the file. Raises LabError, with the first thing that is wrong and what to write."""
     try:
         content = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, OSError) as error:
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise LabError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not isinstance(content.get("hosts"), dict):
         raise LabError(f"{file} has no `hosts:` with a host a line")
@@ -86,25 +88,36 @@ def _host(name: Any, values: Any) -> Host:  # noqa: ANN401
         raise LabError(f"{name}: {unknown[0]} is not known; there are {', '.join(sorted(known))}")
     if missing := sorted({"address", "group", "debian"} - set(values)):
         raise LabError(f"{name}: {missing[0]} is missing")
-    host = Host(name=name, **{**values, "data_disks": tuple(values.get("data_disks", ()))})
+    disks = values.get("data_disks", [])
+    if not isinstance(disks, list) or len(disks) > _MOST_DISKS:
+        raise LabError(f"{name}: data_disks is a list of up to {_MOST_DISKS} sizes, as [2G, 512M]")
+    host = Host(name=name, **{**values, "data_disks": tuple(disks)})
     _check(host)
     return host
 
 
 def _check(host: Host) -> None:
-    for value, network in ((host.address, NETWORK), (host.outer, OUTER)):
-        try:
-            fits = value is None or ipaddress.IPv4Address(value) in network
-        except ValueError:
-            fits = False
-        if not fits or value == GATEWAY:
-            raise LabError(f"{host.name}: {value!r} is no free address of {network}")
+    _check_address(host.name, host.address, NETWORK)
+    if host.outer is not None:
+        _check_address(host.name, host.outer, OUTER)
     if host.group not in GROUPS:
         raise LabError(f"{host.name}: group is one of {', '.join(GROUPS)}, not {host.group!r}")
-    if host.debian not in RELEASES:
+    if not isinstance(host.debian, str) or host.debian not in RELEASES:
         raise LabError(f"{host.name}: debian is one of {', '.join(RELEASES)}, not {host.debian!r}")
     for size in (host.memory, *host.data_disks):
         if not isinstance(size, str) or not _SIZE.fullmatch(size):
             raise LabError(f"{host.name}: {size!r} is no size; write 512M or 4G")
     if host.user not in ("root", "admin"):
         raise LabError(f"{host.name}: user is root or admin, not {host.user!r}")
+    if not isinstance(host.spare, bool):
+        raise LabError(f"{host.name}: spare is true or false, not {host.spare!r}")
+
+
+def _check_address(name: str, value: object, network: ipaddress.IPv4Network) -> None:
+    try:
+        address = ipaddress.IPv4Address(value) if isinstance(value, str) else None
+    except ValueError:
+        address = None
+    taken = (network.network_address, network.broadcast_address, ipaddress.IPv4Address(GATEWAY))
+    if address is None or address not in network or address in taken:
+        raise LabError(f"{name}: {value!r} is no free address of {network}")

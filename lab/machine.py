@@ -30,13 +30,22 @@ _MAPS: Final = Path("/proc/sys/vm/max_map_count")
 _MAPS_WANTED: Final = 1048576
 
 
+def need_root() -> None:
+    """Raises LabError for anybody else, before anything is half done."""
+    if os.geteuid() != 0:
+        raise LabError("the lab makes network namespaces and mounts; run it as root")
+
+
+def ready() -> bool:
+    """Whether the guests have their memory here: `prepare` ran since this machine started."""
+    return MEMORY.is_mount()
+
+
 def prepare() -> None:
     """Install what is missing, and make room for the guests' memory.
 
     Raises LabError if this machine does not allow it.
     """
-    if os.geteuid() != 0:
-        raise LabError("the lab makes network namespaces and mounts; run it as root")
     missing = sorted(package for package in NEEDED if installed(package) is None)
     if missing:
         print(f"installing on this machine: {' '.join(missing)}", flush=True)

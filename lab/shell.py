@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bundle.machine import run
+from lab import guests
 from lab.errors import LabError
 from lab.hosts import Host
 from lab.paths import KEY, KNOWN_HOSTS, LOGS, STATE
@@ -35,27 +36,38 @@ def command(host: Host, words: Sequence[str] = (), *, timeout: int = 20) -> list
     return ["ssh", *flags, "-i", str(KEY), f"{host.user}@{host.address}", *words]
 
 
+def answers(host: Host) -> bool:
+    """Whether the host lets us in and runs a command. Never takes more than a few seconds."""
+    try:
+        # ConnectTimeout ends where the login begins; a guest can hang after that too.
+        done = subprocess.run(command(host, ["true"], timeout=3), capture_output=True, timeout=10)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
 def wait(hosts: Sequence[Host]) -> None:
     """Wait until each host answers on SSH. Raises LabError, with a console's end."""
     began = said = time.monotonic()
     waiting = list(hosts)
     while waiting:
-        waiting = [
-            host
-            for host in waiting
-            if subprocess.run(command(host, ["true"], timeout=3), capture_output=True).returncode
-        ]
+        waiting = [host for host in waiting if not answers(host)]
         now = time.monotonic()
+        for host in waiting:
+            if not guests.runs(host):
+                raise LabError(f"{host.name} has lost its power; its console says:\n{_tail(host)}")
         if waiting and now - began > _LIMIT:
-            console = LOGS / f"{waiting[0].name}.console"
-            tail = console.read_text(errors="replace").splitlines()[-15:]
-            text = "\n".join(tail)
             raise LabError(
                 f"{waiting[0].name} does not answer on SSH after {_LIMIT} s; its console says:\n"
-                f"{text}"
+                f"{_tail(waiting[0])}"
             )
         if waiting and now - said > 10:
             said = now
             names = ", ".join(host.name for host in waiting)
             print(f"waiting for {names}, {now - began:.0f} s of {_LIMIT} s", flush=True)
         time.sleep(0.3)
+
+
+def _tail(host: Host) -> str:
+    console = (LOGS / f"{host.name}.console").read_text(errors="replace")
+    return "\n".join(console.splitlines()[-15:])

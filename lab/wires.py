@@ -50,15 +50,21 @@ def _in(*words: str) -> None:
     run(["ip", "-n", NAMESPACE, *words], what=f"ip {' '.join(words)}")
 
 
-def exists() -> bool:
-    listed = run(["ip", "netns", "list"], what="listing network namespaces")
-    return NAMESPACE in listed.split()
+def whole() -> bool:
+    """Whether all that `up` makes is there: the rules come last, so they stand for the rest."""
+    rules = subprocess.run(inside("nft", "list", "table", "inet", "lab"), capture_output=True)
+    wire = subprocess.run(["ip", "link", "show", f"{_WIRE}0"], capture_output=True)
+    return rules.returncode == 0 and wire.returncode == 0
 
 
 def up() -> None:
-    """Make the namespace with its bridges and its wire, unless it is there. Raises BundleError."""
-    if exists():
+    """Make the namespace with its bridges and its wire, unless it is there. Raises BundleError.
+
+    What a killed `up` left half made is made anew: without its rules the lab would be open.
+    """
+    if whole():
         return
+    down()
     try:
         _ip("netns", "add", NAMESPACE)
         _in("link", "set", "lo", "up")

@@ -132,7 +132,8 @@ def trust_of_bundle(url: str, ca: str) -> list[TextFile]:
 
 def _is(fingerprint: str, text: str) -> bool:
     try:
-        return fingerprint in openpgp.fingerprints(text)
+        # A second key in the file would be trusted by apt as well.
+        return openpgp.fingerprints(text) == [fingerprint]
     except ValueError:
         return False
 

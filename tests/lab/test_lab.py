@@ -4,9 +4,11 @@ import os
 import socket
 import stat
 import subprocess
-import threading
+import sys
 from pathlib import Path
 
+from lab.hosts import GATEWAY
+from lab.paths import NAMESPACE
 from tests.lab.conftest import Run
 from tests.lab.recorder import ssh
 
@@ -14,6 +16,17 @@ LAB = [".venv/bin/python", "-m", "lab"]
 # A spare, to which no stage has been applied when this runs.
 BARE = "cp-2"
 NAMES = ("cp-1", "worker-1", "worker-2")
+# Listens on every address until its input ends; and: answers once that one listens.
+LISTEN = "import socket, sys; s = socket.create_server(('', 8080)); sys.stdin.read()"
+CONNECT = """
+import socket, time
+while True:
+    try:
+        socket.create_connection(("10.77.0.1", 8080), timeout=1).close()
+        break
+    except OSError:
+        time.sleep(0.1)
+"""
 
 
 def test_a_machine_has_nothing_that_a_stage_must_install() -> None:
@@ -40,19 +53,18 @@ def _reaches(name: str, address: str, port: int) -> bool:
 def test_a_machine_reaches_its_neighbours_and_the_bundle_and_nothing_else(site: Run) -> None:
     assert _reaches("worker-1", "10.77.0.22", 22)
     assert _reaches("worker-1", "10.77.0.1", 443)
-    with socket.socket() as listening:
-        # This machine's end of the wire: what listens on it is not for the guests.
-        listening.bind(("10.77.255.1", 0))
-        listening.listen()
+    # What listens on this machine's end of the wire is not for the guests.
+    with socket.create_server(("10.77.255.1", 0)) as listening:
         port = listening.getsockname()[1]
-        opener = threading.Thread(
-            target=lambda: socket.create_connection(("10.77.255.1", port), timeout=4).close()
-        )
-        opener.start()
-        opener.join()
+        socket.create_connection(("10.77.255.1", port), timeout=4).close()
         assert not _reaches("worker-1", "10.77.255.1", port)
-    with socket.create_server(("10.77.255.1", 0)) as _:
-        assert not _reaches("worker-1", "10.77.255.2", 22)
+    # Nor what listens on the gateway, on any other port than the bundle's.
+    inside = ["ip", "netns", "exec", NAMESPACE]
+    with subprocess.Popen([*inside, sys.executable, "-c", LISTEN], stdin=subprocess.PIPE) as other:
+        subprocess.run([*inside, sys.executable, "-c", CONNECT], check=True, timeout=20)
+        for address in (GATEWAY, "10.77.255.2"):
+            assert not _reaches("worker-1", address, 8080)
+        other.communicate(timeout=10)
 
 
 def test_power_off_loses_what_was_not_synced_and_keeps_the_disk(site: Run) -> None:

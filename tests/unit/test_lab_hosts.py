@@ -62,6 +62,41 @@ def test_each_machine_has_a_network_card_of_its_own() -> None:
             id="memory without a unit",
         ),
         pytest.param(
+            "a: {address: null, group: workers, debian: trixie}",
+            "a: None is no free address of 10.77.0.0/24",
+            id="an address that is empty",
+        ),
+        pytest.param(
+            "a: {address: 10.77.0.255, group: workers, debian: trixie}",
+            "a: '10.77.0.255' is no free address of 10.77.0.0/24",
+            id="the broadcast address",
+        ),
+        pytest.param(
+            "a: {address: 10.77.0.9, group: workers, debian: trixie, outer: 10.77.0.10}",
+            "a: '10.77.0.10' is no free address of 10.78.0.0/24",
+            id="a second card in the first network",
+        ),
+        pytest.param(
+            "a: {address: 10.77.0.9, group: workers, debian: [trixie]}",
+            "a: debian is one of bookworm, trixie, not ['trixie']",
+            id="a release that is a list",
+        ),
+        pytest.param(
+            "a: {address: 10.77.0.9, group: workers, debian: trixie, spare: 'no'}",
+            "a: spare is true or false, not 'no'",
+            id="a spare that is a word",
+        ),
+        pytest.param(
+            "a: {address: 10.77.0.9, group: workers, debian: trixie, data_disks: 5}",
+            "a: data_disks is a list of up to 7 sizes, as [2G, 512M]",
+            id="data disks that are no list",
+        ),
+        pytest.param(
+            f"a: {{address: 10.77.0.9, group: workers, debian: trixie, data_disks: {['1G'] * 8}}}",
+            "a: data_disks is a list of up to 7 sizes, as [2G, 512M]",
+            id="more data disks than a machine takes",
+        ),
+        pytest.param(
             "a: {address: 10.77.0.9, group: workers}",
             "a: debian is missing",
             id="a release that is missing",
@@ -80,5 +115,12 @@ def test_a_bad_line_is_named_with_the_remedy(tmp_path: Path, line: str, sentence
 def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     file = tmp_path / "hosts.yaml"
     file.write_text("hosts: {")
+    with pytest.raises(LabError, match=r"hosts\.yaml cannot be read as YAML: "):
+        load(file)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "hosts.yaml"
+    file.write_bytes(b"hosts: \xff")
     with pytest.raises(LabError, match=r"hosts\.yaml cannot be read as YAML: "):
         load(file)

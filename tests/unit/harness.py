@@ -1,0 +1,76 @@
+"""One operation on one host that answers the batch facts, without a connection."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from pyinfra.api import FunctionCommand, StringCommand
+from pyinfra.context import ctx_host, ctx_inventory, ctx_state
+
+Answers = dict[str, list[str] | None]
+
+
+class FakeHost:
+    """Answers facts from the lines that the host would print; None: the command failed there."""
+
+    connected = True
+
+    def __init__(self, name: str, answers: Answers, data: dict[str, Any]) -> None:
+        self.name = name
+        self.data = SimpleNamespace(**data)
+        self.logs: list[str] = []
+        self.noops: list[str] = []
+        self.asked = 0
+        self._answers = answers
+
+    def get_fact(self, cls: Callable[[], Any], **arguments: object) -> Any:  # noqa: ANN401
+        fact = cls()
+        fact.command(**arguments)
+        self.asked += 1
+        lines = self._answers[type(fact).__name__]
+        return None if lines is None else fact.process(lines)
+
+    def log(self, line: str) -> None:
+        self.logs.append(line)
+
+    def noop(self, line: str) -> None:
+        self.noops.append(line)
+
+
+@dataclass
+class Outcome:
+    """What an operation did: its commands, what they read, what was said, how often it asked."""
+
+    commands: list[str] = field(default_factory=list)
+    stdin: list[str] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list)
+    noops: list[str] = field(default_factory=list)
+    asked: int = 0
+
+
+def outcome(
+    operation: Callable[..., object],
+    *arguments: object,
+    answers: Answers,
+    name: str = "n-1",
+    data: dict[str, Any] | None = None,
+    inventory: Sequence[object] = (),
+    **options: object,
+) -> Outcome:
+    """Run an operation as a host's turn in a run would."""
+    host = FakeHost(name, answers, data or {})
+    state = SimpleNamespace(config=SimpleNamespace(DIFF=False), is_executing=True)
+    result = Outcome(logs=host.logs, noops=host.noops)
+    inner: Any = operation._inner  # type: ignore[attr-defined]
+    with ctx_state.use(state), ctx_inventory.use(inventory), ctx_host.use(host):
+        for command in inner(*arguments, **options):
+            if isinstance(command, FunctionCommand):
+                result.commands.append(f"{command.function.__name__}()")
+                continue
+            assert isinstance(command, StringCommand)
+            result.commands.append(command.get_raw_value())
+            stdin: Any = command.connector_arguments.get("_stdin")
+            result.stdin += [] if stdin is None else [str(stdin)]
+    result.asked = host.asked
+    return result

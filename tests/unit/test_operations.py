@@ -1,0 +1,517 @@
+"""Operations on a fresh, a converged and a drifted machine: every command, whole."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kubernetes.client.exceptions import ApiException
+
+import barekube.api
+from barekube import kernel, tokens, traces
+from barekube.api import Trouble
+from barekube.operations import files, hosts_file, kubeadm, packages, units
+from barekube.operations import kernel as kernel_operations
+from barekube.settings import Cluster, Node
+from barekube.text import TextFile
+from tests.plan import machines
+from tests.plan.machines import Machine
+from tests.unit.harness import Outcome, outcome
+
+
+def _on(machine: Machine | None, operation: Any, *arguments: object, **options: Any) -> Outcome:  # noqa: ANN401
+    answers = {"Machine": machine.answer() if machine else None, **options.pop("answers", {})}
+    return outcome(operation, *arguments, answers=answers, **options)
+
+
+def _alone(script: str) -> str:
+    return f"flock -w 900 /run/lock/barekube sh -ec '{script}'"
+
+
+def _write(path: str, mode: str = "644") -> str:
+    new = f"{path}.barekube-new"
+    return _alone(
+        f"mkdir -p $(dirname {path}); umask 077; cat >{new}; chown root:root {new};"
+        f" chmod {mode} {new}; sync {new}; mv {new} {path}"
+    )
+
+
+# -- files.texts
+
+MOTD = TextFile("/etc/motd", "hello\n")
+
+
+def test_a_file_that_is_absent_is_written() -> None:
+    assert _on(Machine(), files.texts, [MOTD]) == Outcome(
+        commands=[_write("/etc/motd")],
+        stdin=["hello\n"],
+        logs=["/etc/motd: new, mode 644, 1 line"],
+        asked=1,
+    )
+
+
+def test_files_that_are_as_wanted_cost_one_question_and_no_command() -> None:
+    there = Machine(files={"/etc/motd": "hello\n"})
+    assert _on(there, files.texts, [MOTD], absent=["/etc/old"]) == Outcome(
+        noops=["1 files are as wanted"], asked=1
+    )
+
+
+def test_only_the_file_that_differs_is_written_and_what_is_extra_removed() -> None:
+    there = Machine(files={"/etc/motd": "hello\n", "/etc/b": "2\n", "/etc/old": "x\n"})
+    wanted = [MOTD, TextFile("/etc/b", "1\n", mode="600")]
+    assert _on(there, files.texts, wanted, absent=["/etc/old"]) == Outcome(
+        commands=[_write("/etc/b", "600"), _alone("rm -f /etc/old")],
+        stdin=["1\n"],
+        logs=["/etc/b: 1 lines added, 1 removed, mode 644 -> 600", "/etc/old: removed"],
+        asked=1,
+    )
+
+
+def test_a_host_whose_files_cannot_be_read_fails_with_a_sentence() -> None:
+    assert _on(None, files.texts, [MOTD]) == Outcome(
+        commands=["false"],
+        logs=["its files cannot be read; mend the error above, then run again"],
+        asked=1,
+    )
+
+
+# -- packages.installed
+
+KEY, FINGERPRINT = machines._key("kubernetes")
+KEY_PATH = "/etc/apt/keyrings/barekube-kubernetes.asc"
+SOURCE_PATH = "/etc/apt/sources.list.d/barekube-kubernetes.sources"
+SOURCE = f"Types: deb\nURIs: https://p.example/v1.37/\nSuites: /\nSigned-By: {KEY_PATH}\n"
+DATA = {
+    "kubernetes_version": "1.37.2",
+    "bundle_url": None,
+    "package_sources": {
+        "kubernetes": (
+            "https://p.example/{minor}/",
+            "/",
+            "",
+            "https://p.example/{minor}/key",
+            FINGERPRINT.lower(),
+        )
+    },
+}
+KUBELET = {"kubelet": "1.37.2-1.1", "socat": None}
+NEW_SOURCE = f"{SOURCE_PATH}: new, mode 644, 4 lines"
+NEW_KEY = f"{KEY_PATH}: the key {FINGERPRINT} from https://p.example/v1.37/key"
+APT = (
+    "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300"
+    " -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0"
+)
+
+
+def _install(words: str) -> str:
+    return _alone(
+        f"dpkg --configure -a --force-confold >/dev/null || true; {APT}"
+        f" -o APT::Update::Error-Mode=any -o Dir::Etc::sourcelist={SOURCE_PATH}"
+        f" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 update; {APT}"
+        " --no-install-recommends --allow-change-held-packages --allow-downgrades"
+        f" install {words}"
+    )
+
+
+def _packages(machine: Machine, key: str | None = None) -> Outcome:
+    answers = {"AptKey": None if key is None else [*key.splitlines(), "end"]}
+    return _on(
+        machine, packages.installed, KUBELET, source="kubernetes", answers=answers, data=DATA
+    )
+
+
+def _whole() -> Machine:
+    return Machine(
+        files={SOURCE_PATH: SOURCE, KEY_PATH: KEY},
+        packages={"kubelet": ("1.37.2-1.1", "hold"), "socat": ("1.7", "install")},
+    )
+
+
+def test_packages_are_installed_from_a_source_whose_key_is_the_wanted_one() -> None:
+    assert _packages(Machine(), KEY) == Outcome(
+        commands=[
+            _write(SOURCE_PATH),
+            _write(KEY_PATH),
+            _install("kubelet=1.37.2-1.1 socat"),
+            _alone("apt-mark -qq hold kubelet"),
+        ],
+        stdin=[SOURCE, KEY],
+        logs=[
+            NEW_SOURCE,
+            NEW_KEY,
+            "kubelet: install 1.37.2-1.1",
+            "socat: install the version of its release",
+        ],
+        asked=2,
+    )
+
+
+def test_packages_that_are_as_wanted_cost_one_question_and_no_command() -> None:
+    assert _packages(_whole()) == Outcome(
+        noops=["2 packages and their source are as wanted"], asked=1
+    )
+
+
+def test_an_older_version_is_replaced_and_held() -> None:
+    machine = _whole()
+    machine.packages["kubelet"] = ("1.36.0-1.1", "install")
+    assert _packages(machine) == Outcome(
+        commands=[_install("kubelet=1.37.2-1.1"), _alone("apt-mark -qq hold kubelet")],
+        logs=["kubelet: 1.36.0-1.1 -> 1.37.2-1.1"],
+        asked=1,
+    )
+
+
+WRONG_KEY = (
+    f"the key at https://p.example/v1.37/key is not {FINGERPRINT}; compare it with what its"
+    " publisher says, then correct group_data"
+)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(machines._key("another")[0], id="another key"),
+        pytest.param(KEY + machines._key("another")[0], id="another key behind it"),
+        pytest.param("<html>404</html>\n", id="an error page"),
+    ],
+)
+def test_nothing_is_installed_on_the_word_of_a_wrong_key(key: str) -> None:
+    result = _packages(Machine(), key)
+    assert result.commands == [_write(SOURCE_PATH), "false"]
+    assert result.logs[-1] == WRONG_KEY
+
+
+def test_a_key_that_was_exchanged_on_the_host_is_downloaded_again() -> None:
+    machine = _whole()
+    machine.files[KEY_PATH] = KEY + machines._key("another")[0]
+    assert _packages(machine, KEY) == Outcome(
+        commands=[_write(KEY_PATH)], stdin=[KEY], logs=[NEW_KEY], asked=2
+    )
+
+
+def test_a_key_that_cannot_be_downloaded_is_said() -> None:
+    result = _packages(Machine())
+    assert result.commands == [_write(SOURCE_PATH), "false"]
+    assert result.logs[-1] == (
+        "https://p.example/v1.37/key cannot be downloaded; mend the network or group_data's"
+        " bundle_url, then run again"
+    )
+
+
+# -- units.configured
+
+CONFIG = TextFile("/etc/a.toml", "a\n")
+RESTART = _alone(
+    "systemctl daemon-reload; systemctl -q enable a.service; systemctl restart a.service"
+)
+
+
+def _unit(load: str, active: str, enabled: str, content: str = "a\n") -> Outcome:
+    machine = Machine(files={"/etc/a.toml": content}, units={"a.service": (load, active, enabled)})
+    return _on(machine, units.configured, "a.service", [CONFIG])
+
+
+def test_a_unit_that_runs_with_its_files_is_left_alone() -> None:
+    assert _unit("loaded", "active", "enabled") == Outcome(
+        noops=["a.service runs, with 1 files as wanted"], asked=1
+    )
+
+
+def test_a_unit_whose_file_drifted_is_restarted_after_it_is_written() -> None:
+    assert _unit("loaded", "active", "enabled", "b\n") == Outcome(
+        commands=[_write("/etc/a.toml"), RESTART],
+        stdin=["a\n"],
+        logs=[
+            "/etc/a.toml: 1 lines added, 1 removed",
+            "a.service: restart (/etc/a.toml newer than its start)",
+        ],
+        asked=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (("not-found", "inactive", ""), "start (it is not installed yet)"),
+        (("loaded", "failed", "enabled"), "start (it is failed)"),
+        (("loaded", "active", "disabled"), "enable"),
+    ],
+)
+def test_a_unit_is_started_though_its_files_are_as_wanted(
+    found: tuple[str, str, str], reason: str
+) -> None:
+    assert _unit(*found) == Outcome(commands=[RESTART], logs=[f"a.service: {reason}"], asked=1)
+
+
+# -- kernel.configured
+
+FORWARD = "/proc/sys/net/ipv4/ip_forward"
+SYSCTLS = {"net.ipv4.ip_forward": "1"}
+NO_SWAP = "Filename Type Size Used Priority\n"
+MODULES_TEXT, SYSCTL_TEXT = "br_netfilter\n", "net.ipv4.ip_forward = 1\n"
+
+
+def _tuned() -> Machine:
+    return Machine(
+        files={
+            kernel.MODULES_FILE: MODULES_TEXT,
+            kernel.SYSCTL_FILE: SYSCTL_TEXT,
+            "/proc/swaps": NO_SWAP,
+            FORWARD: "1\n",
+        },
+        units={"swap.target": ("masked", "inactive", "masked")},
+        modules=["br_netfilter"],
+    )
+
+
+def _kernel(machine: Machine) -> Outcome:
+    return _on(machine, kernel_operations.configured, {"br_netfilter": "why"}, SYSCTLS)
+
+
+LOAD = _alone("modprobe -a br_netfilter")
+SET = _alone(f"/usr/lib/systemd/systemd-sysctl {kernel.SYSCTL_FILE}")
+MASK = _alone("ln -sfn /dev/null /etc/systemd/system/swap.target; systemctl daemon-reload")
+
+
+def test_modules_are_loaded_before_parameters_are_set_and_swap_goes() -> None:
+    fresh = Machine(
+        files={"/proc/swaps": f"{NO_SWAP}/dev/sda2 partition 1 0 -2\n", FORWARD: "0\n"},
+        units={"swap.target": ("loaded", "active", "static")},
+    )
+    assert _kernel(fresh) == Outcome(
+        commands=[
+            _write(kernel.MODULES_FILE),
+            _write(kernel.SYSCTL_FILE),
+            LOAD,
+            SET,
+            MASK,
+            _alone("swapoff -a"),
+        ],
+        stdin=[MODULES_TEXT, SYSCTL_TEXT],
+        logs=[
+            f"{kernel.MODULES_FILE}: new, mode 644, 1 line",
+            f"{kernel.SYSCTL_FILE}: new, mode 644, 1 line",
+            "module br_netfilter: load",
+            "net.ipv4.ip_forward: 0 -> 1",
+            "swap /dev/sda2: off",
+            "swap.target: masked, so that no swap comes back at boot",
+        ],
+        asked=1,
+    )
+
+
+def test_a_kernel_that_is_as_wanted_costs_one_question_and_no_command() -> None:
+    assert _kernel(_tuned()) == Outcome(
+        noops=["1 modules, 1 parameters and swap are as wanted"], asked=1
+    )
+
+
+def test_a_parameter_that_somebody_changed_is_set_from_the_file_that_is_there() -> None:
+    machine = _tuned()
+    machine.files[FORWARD] = "0\n"
+    assert _kernel(machine) == Outcome(
+        commands=[SET], logs=["net.ipv4.ip_forward: 0 -> 1"], asked=1
+    )
+
+
+def test_a_parameter_that_runs_but_is_not_on_disk_is_written_again() -> None:
+    machine = _tuned()
+    del machine.files[kernel.SYSCTL_FILE]
+    assert _kernel(machine) == Outcome(
+        commands=[_write(kernel.SYSCTL_FILE)],
+        stdin=[SYSCTL_TEXT],
+        logs=[f"{kernel.SYSCTL_FILE}: new, mode 644, 1 line"],
+        asked=1,
+    )
+
+
+# -- hosts_file.nodes_named and kubeadm.worker
+
+CLUSTER = Cluster(
+    name="home",
+    version="1.37.2",
+    api_name="api.home",
+    api_port=6443,
+    service_network="10.96.0.0/12",
+    pod_network="10.32.0.0/12",
+    nodes=(Node("cp-1", "192.0.2.11", True), Node("w-1", "192.0.2.21", False)),
+)
+HOSTS = (
+    "127.0.0.1 localhost\n# barekube: begin\n192.0.2.11 cp-1\n192.0.2.21 w-1\n"
+    "192.0.2.11 api.home\n# barekube: end\n"
+)
+
+
+def test_the_nodes_are_named_beside_what_stands_in_the_hosts_file() -> None:
+    fresh = Machine(files={"/etc/hosts": "127.0.0.1 localhost\n"})
+    assert _on(fresh, hosts_file.nodes_named, CLUSTER) == Outcome(
+        commands=[_write("/etc/hosts")],
+        stdin=[HOSTS],
+        logs=["/etc/hosts: 5 lines added, 0 removed"],
+        asked=1,
+    )
+    assert _on(Machine(files={"/etc/hosts": HOSTS}), hosts_file.nodes_named, CLUSTER) == Outcome(
+        noops=["2 nodes and api.home are in /etc/hosts"], asked=1
+    )
+
+
+TOKEN = "abcdef.0123456789abcdef"
+
+
+def _node(machine_id: str) -> SimpleNamespace:
+    return SimpleNamespace(status=SimpleNamespace(node_info=SimpleNamespace(machine_id=machine_id)))
+
+
+def _worker(
+    monkeypatch: pytest.MonkeyPatch, machine: Machine, registered: str | None = None
+) -> Outcome:
+    """`registered`: the machine-id that the API has of w-1."""
+
+    def read_node(name: str) -> SimpleNamespace:
+        assert name == "w-1"
+        if registered is None:
+            raise ApiException(status=404)
+        return _node(registered)
+
+    api = SimpleNamespace(core=SimpleNamespace(read_node=read_node), ca=machines.CA)
+    monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
+    monkeypatch.setattr(tokens, "for_joining", lambda api: TOKEN)
+    monkeypatch.setattr(tokens, "ca_hash", lambda ca: "sha256:00")
+    return _on(machine, kubeadm.worker, CLUSTER, name="w-1")
+
+
+def _joined() -> Machine:
+    machine = Machine(
+        files={traces.MACHINE_ID: f"{machines.MACHINE_ID}\n", traces.CA: machines.CA},
+        units={traces.KUBELET: ("loaded", "active", "enabled")},
+    )
+    machine.secret = [each for each in (*traces.NODE_FILES, traces.SERVING) if each != traces.CA]
+    return machine
+
+
+def _bare() -> Machine:
+    return Machine(files={traces.MACHINE_ID: f"{machines.MACHINE_ID}\n"})
+
+
+TAKE = (
+    'umask 077; mkdir -p /run/barekube; trap "rm -f /run/barekube/kubeadm.yaml" EXIT;'
+    " cat >/run/barekube/kubeadm.yaml; umask 022"
+)
+JOIN = "kubeadm join --config /run/barekube/kubeadm.yaml; sync"
+CLEAN = (
+    "systemctl stop kubelet; find /etc/kubernetes /var/lib/kubelet -maxdepth 3"
+    " -path /var/lib/kubelet/pods -prune -o -type f -size 0 -exec rm -f {} +"
+)
+JOINS = "kubeadm join: home, api.home:6443"
+APPROVES = "kubelet's serving certificate of w-1: approve"
+
+
+def test_a_bare_worker_joins_and_its_token_is_in_no_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result = _worker(monkeypatch, _bare())
+    assert result.commands == ["_make_token()", _alone(f"{TAKE}; {JOIN}"), "_approve()"]
+    assert result.logs == [JOINS, APPROVES]
+    assert [TOKEN in text for text in result.stdin] == [True]
+
+
+def test_a_worker_in_the_cluster_costs_one_question_and_no_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert _worker(monkeypatch, _joined(), machines.MACHINE_ID) == Outcome(
+        noops=["w-1 is a worker of home"], asked=1
+    )
+
+
+def test_a_join_that_was_cut_off_is_cleaned_and_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _joined()
+    machine.secret.remove(traces.KUBELET_CONF)
+    result = _worker(monkeypatch, machine, machines.MACHINE_ID)
+    assert result.commands == [
+        "_make_token()",
+        "_delete_node()",
+        _alone(f"{TAKE}; {CLEAN}; {JOIN}"),
+        "_approve()",
+    ]
+    assert result.logs == [JOINS, APPROVES]
+
+
+def test_a_worker_whose_kubelet_stands_still_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _joined()
+    machine.units[traces.KUBELET] = ("loaded", "inactive", "enabled")
+    assert _worker(monkeypatch, machine, machines.MACHINE_ID) == Outcome(
+        commands=[_alone("systemctl restart kubelet"), "_approve()"],
+        logs=["start kubelet and wait for the API: home, api.home:6443", APPROVES],
+        asked=1,
+    )
+
+
+def test_a_worker_that_only_lacks_its_serving_certificate_gets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = _joined()
+    machine.secret.remove(traces.SERVING)
+    assert _worker(monkeypatch, machine, machines.MACHINE_ID) == Outcome(
+        commands=["_approve()"], logs=[APPROVES], asked=1
+    )
+
+
+def test_a_worker_of_another_cluster_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _joined()
+    machine.files[traces.CA] = "another CA\n"
+    assert _worker(monkeypatch, machine, machines.MACHINE_ID) == Outcome(
+        commands=["false"],
+        logs=[
+            "w-1 belongs to another cluster (/etc/kubernetes/pki/ca.crt is not this cluster's); run"
+            " `kubeadm reset -f` and delete /etc/kubernetes on it if that is not wanted, then run"
+            " this again"
+        ],
+        asked=1,
+    )
+
+
+def test_another_machine_under_a_nodes_name_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _worker(monkeypatch, _bare(), "f" * 32) == Outcome(
+        commands=["false"],
+        logs=[
+            "the cluster has a node w-1 that is another machine; run `kubectl delete node w-1` if"
+            " this one replaces it, then run this again"
+        ],
+        asked=1,
+    )
+
+
+def test_without_an_api_a_worker_waits_for_the_control_plane_stage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def silent(cluster: Cluster) -> None:
+        raise Trouble("cp-1: its API does not answer")
+
+    monkeypatch.setattr(barekube.api, "connect", silent)
+    assert _on(_bare(), kubeadm.worker, CLUSTER, name="w-1") == Outcome(
+        commands=["false"],
+        logs=[
+            "no control plane answers (cp-1: its API does not answer); run"
+            " deploys/control_plane.py first"
+        ],
+        asked=1,
+    )
+
+
+def test_an_api_that_breaks_off_meanwhile_fails_this_host_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read_node(name: str) -> None:
+        raise ApiException(status=500, reason="etcdserver: no leader")
+
+    api = SimpleNamespace(core=SimpleNamespace(read_node=read_node), ca=machines.CA)
+    monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
+    assert _on(_bare(), kubeadm.worker, CLUSTER, name="w-1") == Outcome(
+        commands=["false"],
+        logs=[
+            "the API answers 500 etcdserver: no leader; see whether its control planes run, then"
+            " run again"
+        ],
+        asked=1,
+    )
