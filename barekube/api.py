@@ -20,6 +20,7 @@ from paramiko import SSHException
 from pyinfra.api import Host
 
 from barekube import remote, settings
+from barekube.cluster import Cluster
 from barekube.tunnel import Tunnel
 
 ADMIN = "/etc/kubernetes/admin.conf"
@@ -47,7 +48,7 @@ def phrase(error: BaseException) -> str:
 class Api:
     """A connection to the API server of one control plane."""
 
-    def __init__(self, host: Host, cluster: settings.Cluster) -> None:
+    def __init__(self, host: Host, cluster: Cluster) -> None:
         """Raises Trouble if admin.conf cannot be read or no channel can be opened."""
         text = remote.read_secret(host, ADMIN)
         if text is None:
@@ -108,7 +109,7 @@ def _context(ca: str, user: dict[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def connect(cluster: settings.Cluster) -> Api:
+def connect(cluster: Cluster) -> Api:
     """The API through the first control plane of the inventory that serves it.
 
     Raises Trouble, with a phrase for each control plane, if there is none.

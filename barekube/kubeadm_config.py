@@ -2,10 +2,11 @@
 
 import base64
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
+from barekube.cluster import Cluster, Node
 from barekube.text import TextFile
 
 API = "kubeadm.k8s.io/v1beta4"
@@ -14,36 +15,6 @@ AUDIT_POLICY = "/etc/kubernetes/audit-policy.yaml"
 AUDIT_LOG = "/var/log/kubernetes/audit"
 
 Object = dict[str, Any]
-
-
-class NodeLike(Protocol):
-    """A machine of the inventory."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def address(self) -> str: ...
-
-
-class ClusterLike(Protocol):
-    """What the cluster is to be."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def api_name(self) -> str: ...
-    @property
-    def api_port(self) -> int: ...
-    @property
-    def endpoint(self) -> str: ...
-    @property
-    def service_network(self) -> str: ...
-    @property
-    def pod_network(self) -> str: ...
-    @property
-    def ignored_preflight(self) -> Sequence[str]: ...
 
 
 def dump(*documents: Object) -> str:
@@ -55,7 +26,7 @@ def _arguments(**values: str) -> list[dict[str, str]]:
     return [{"name": name.replace("_", "-"), "value": value} for name, value in values.items()]
 
 
-def cluster_configuration(cluster: ClusterLike, addresses: Sequence[str]) -> Object:
+def cluster_configuration(cluster: Cluster, addresses: Sequence[str]) -> Object:
     """The ClusterConfiguration; `addresses` are those of the control planes."""
     return {
         "apiVersion": API,
@@ -147,8 +118,8 @@ _REMAINS_OF_JOIN = [
 
 
 def init(
-    cluster: ClusterLike,
-    node: NodeLike,
+    cluster: Cluster,
+    node: Node,
     token: str,
     addresses: Sequence[str],
     *,
@@ -177,7 +148,7 @@ def init(
 _USAGES = ["signing", "authentication"]
 
 
-def join(cluster: ClusterLike, node: NodeLike, token: str, ca_hash: str, *, cut_off: bool) -> str:
+def join(cluster: Cluster, node: Node, token: str, ca_hash: str, *, cut_off: bool) -> str:
     """What `kubeadm join --config` gets on a worker. `ca_hash` is "sha256:<hex>".
 
     `cut_off`: kubeadm is to go on where an earlier run of it was cut off.
@@ -201,7 +172,7 @@ def join(cluster: ClusterLike, node: NodeLike, token: str, ca_hash: str, *, cut_
 
 
 def join_control_plane(
-    cluster: ClusterLike, node: NodeLike, token: str, ca_hash: str, certificate_key: str
+    cluster: Cluster, node: Node, token: str, ca_hash: str, certificate_key: str
 ) -> str:
     """What `kubeadm join --config` gets on a further control plane.
 
@@ -222,9 +193,7 @@ def upload(certificate_key: str) -> str:
     return dump({"apiVersion": API, "kind": "InitConfiguration", "certificateKey": certificate_key})
 
 
-def _registration(
-    cluster: ClusterLike, node: NodeLike, remains: Sequence[str], *, master: bool
-) -> Object:
+def _registration(cluster: Cluster, node: Node, remains: Sequence[str], *, master: bool) -> Object:
     result: Object = {
         "name": node.name,
         "criSocket": "unix:///run/containerd/containerd.sock",

@@ -10,6 +10,8 @@ from barekube.text import unified
 
 MANAGER = "barekube"
 STAGE_LABEL = "barekube/stage"
+# What is made by a stage and stands in no manifest.
+OURS = {"app.kubernetes.io/managed-by": MANAGER}
 Object = dict[str, Any]
 # What the API server writes by itself; it would drown the difference.
 _SERVER_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
@@ -41,6 +43,19 @@ def read(directory: Path) -> list[tuple[str, Object]]:
     if not result:
         raise BadManifest(f"{directory} has no manifest; say where they are in group_data")
     return result
+
+
+def secrets_of(document: Object) -> list[str]:
+    """The Secrets that a workload's containers get as environment, which they read at their start
+    only."""
+    spec = document["spec"]["template"]["spec"]
+    names = []
+    for container in [*spec.get("initContainers", ()), *spec["containers"]]:
+        for variable in container.get("env", ()):
+            reference = variable.get("valueFrom", {}).get("secretKeyRef")
+            if reference:
+                names.append(reference["name"])
+    return list(dict.fromkeys(names))
 
 
 def title(document: Object) -> str:

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from kubernetes import client as k8s
 from pyinfra.api import Host, State
 
-from barekube import csr, settings
+from barekube import csr
 from barekube.api import Api, found
+from barekube.cluster import Node
 
 MASTER_LABEL = "node-role.kubernetes.io/control-plane"
 
@@ -16,6 +17,11 @@ MASTER_LABEL = "node-role.kubernetes.io/control-plane"
 def lookup(api: Api, name: str) -> k8s.V1Node | None:
     """The node object, or None."""
     return found(api.core.read_node, name)
+
+
+def address(node: k8s.V1Node) -> str:
+    """The address by which other nodes reach it."""
+    return next((a.address for a in node.status.addresses if a.type == "InternalIP"), "")
 
 
 def is_ready(node: k8s.V1Node) -> bool:
@@ -30,7 +36,7 @@ def why_not_ready(node: k8s.V1Node) -> str:
     return ""
 
 
-def approve_serving(state: State, host: Host, api: Api, node: settings.Node, limit: int) -> bool:
+def approve_serving(state: State, host: Host, api: Api, node: Node, limit: int) -> bool:
     """Approve the serving certificate that the kubelet of `node` asks for.
 
     Waits at most `limit` seconds for the request. False, with a sentence logged, if there is

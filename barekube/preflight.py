@@ -1,13 +1,16 @@
 """Everything that would fail later, found from facts: a sentence a finding, what and what to do."""
 
+import ipaddress
 import re
 import statistics
+import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from packaging.version import InvalidVersion, Version
 
 from barekube import versions
+from barekube.traces import even_number
 
 # ID of /etc/os-release -> VERSION_ID. Debian 12 and 13 are run in the lab; Ubuntu and Raspberry
 # Pi OS (which calls itself debian, on 32 bits raspbian) from recorded facts only.
@@ -19,6 +22,15 @@ RELEASES = {
 _NAMES = "Debian 12 and 13, Ubuntu 22.04 to 26.04, Raspberry Pi OS 12 and 13"
 # Directories of other Kubernetes distributions.
 FOREIGN = ("/etc/rancher/k3s", "/var/lib/rancher/rke2", "/var/lib/k0s", "/var/snap/microk8s")
+# Packages that bring or use a containerd; only the first is ours.
+CONTAINERDS = ("containerd.io", "containerd", "docker.io", "docker-ce")
+# Units that make swap at every boot, past swap.target.
+SWAP_UNITS = ("dphys-swapfile.service", "zramswap.service", "rpi-zram-writeback.timer")
+_VAR_MB = 20_000
+# What an encrypted packet of Weave's takes at its default of 1376 for pods.
+MTU = 1463
+# etcd's own advice for its disk (etcd.io, "hardware"), in milliseconds.
+SYNC_LIMIT = 10.0
 _OLDEST_KERNEL = Version("5.15")
 _CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 # kubeadm's own limit for a control plane (NumCPU, Mem), and what a worker cannot do without.
@@ -29,7 +41,8 @@ _CLOCK_LIMIT = 30.0
 @dataclass(frozen=True)
 class Checkup:
     """What one host said. `offset` is its clock less the controller's, in seconds; `ca` the
-    SHA-256 of its /etc/kubernetes/pki/ca.crt, or empty."""
+    SHA-256 of its /etc/kubernetes/pki/ca.crt, or empty; `held` are packages; `ours`: we installed
+    its containerd; `routes` maps a network to the card that leads there."""
 
     root: bool
     machine: str
@@ -47,6 +60,12 @@ class Checkup:
     ca: str
     trusts: bool
     packages: Mapping[str, str]
+    held: frozenset[str]
+    ours: bool
+    var_mb: int
+    routes: Mapping[ipaddress.IPv4Network, str]
+    firewalls: tuple[str, ...]
+    swap_units: tuple[str, ...]
     foreign: tuple[str, ...]
     offset: float
 
@@ -55,6 +74,7 @@ class Checkup:
         """From the lines key=value of the fact; `now` is the controller's Unix time."""
         empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         ca = values.get("ca", "")
+        packages = {k[8:]: v.split() for k, v in values.items() if k.startswith("package.") and v}
         return cls(
             root=values.get("uid") == "0",
             machine=values.get("machine", ""),
@@ -71,20 +91,37 @@ class Checkup:
             addresses=tuple(values.get("addresses", "").split()),
             ca="" if ca == empty else ca,
             trusts=bool(values.get("trusts")),
-            packages={k[8:]: v for k, v in values.items() if k.startswith("package.") and v},
+            # One that was removed is still known, as "deinstall".
+            packages={k: v[-1] for k, v in packages.items() if v[0] in ("install", "hold")},
+            held=frozenset(k for k, v in packages.items() if v[0] == "hold"),
+            ours=bool(values.get("ours")),
+            var_mb=int(values.get("var") or 0) // 1024,
+            routes=dict(_route(text) for text in values.get("routes", "").split()),
+            firewalls=tuple(values.get("firewalls", "").split()),
+            swap_units=tuple(values.get("swap", "").split()),
             foreign=foreign,
             offset=float(values.get("clock") or now) - now,
         )
 
 
+def _route(text: str) -> tuple[ipaddress.IPv4Network, str]:
+    """From "eth0:0000A8C0:00FFFFFF", as /proc/net/route has it: in the order of the host's bytes,
+    which is little-endian on all architectures that there are."""
+    card, address, mask = text.split(":")
+    parts = [ipaddress.IPv4Address(struct.pack("<I", int(each, 16))) for each in (address, mask)]
+    return ipaddress.IPv4Network(f"{parts[0]}/{parts[1]}"), card
+
+
 @dataclass(frozen=True)
 class Wanted:
-    """What one host is to be. `ignored` are names of kubeadm's checks that are passed over."""
+    """What one host is to be. `ignored` are names of kubeadm's checks that are passed over;
+    `networks` are those of the cluster, by what has its addresses there ("pods")."""
 
     name: str
     address: str
     control_plane: bool
     ignored: tuple[str, ...] = ()
+    networks: Mapping[str, str] = field(default_factory=dict)
 
 
 def findings(host: Checkup, wanted: Wanted) -> list[str]:
@@ -95,8 +132,105 @@ def findings(host: Checkup, wanted: Wanted) -> list[str]:
         *_names(host, wanted),
         *_hardware(host, wanted),
         *_system(host),
-        *(f"{path} is of another Kubernetes; remove that first" for path in host.foreign),
+        *_others(host),
+        *([] if host.ca else _room(host, wanted)),
     ]
+
+
+def _others(host: Checkup) -> list[str]:
+    """What somebody else has there that would work against us."""
+    result = [f"{path} is of another Kubernetes; remove that first" for path in host.foreign]
+    there = [] if host.ours else [name for name in CONTAINERDS[1:] if name in host.packages]
+    if there:
+        result.append(
+            f"{' and '.join(there)} brought a containerd that is not ours to configure; run"
+            f" `apt-get remove {' '.join(there)}` on it, or take another machine"
+        )
+    elif "containerd.io" in host.held and not host.ours:
+        result.append(
+            f"containerd.io {host.packages['containerd.io']} is held by somebody; run `apt-mark"
+            " unhold containerd.io` on it if barekube may replace it"
+        )
+    result += [
+        f"{unit} is active and would drop what nodes say to each other, or their rules with its"
+        f" own; run `systemctl disable --now {unit}` on it"
+        for unit in host.firewalls
+    ]
+    result += [
+        f"{unit} brings swap back at every boot; run `systemctl disable --now {unit}` on it"
+        for unit in host.swap_units
+    ]
+    return result
+
+
+def _room(host: Checkup, wanted: Wanted) -> list[str]:
+    """Of a machine that is no node yet: whether it has room and addresses for what is to come."""
+    result = []
+    if host.var_mb < _VAR_MB:
+        result.append(
+            f"it has {host.var_mb / 1000:.1f} GB free under /var and a node needs"
+            f" {_VAR_MB // 1000}; make room, or mount a larger disk there"
+        )
+    for what, network in wanted.networks.items():
+        result += [
+            f"its route to {route} ({card}) overlaps the network of {what}, {network}; choose"
+            " another one"
+            for route, card in host.routes.items()
+            if route.overlaps(ipaddress.IPv4Network(network))
+        ]
+    return result
+
+
+def slow_disk(times: Sequence[float]) -> str | None:
+    """A warning if etcd would suffer on a disk; `times` are those of small synced writes, in ms."""
+    p99 = sorted(times)[len(times) * 99 // 100 - 1]
+    if p99 <= SYNC_LIMIT:
+        return None
+    return (
+        f"warning: its disk takes {p99:.0f} ms to sync a small write (p99), and etcd wants"
+        f" {SYNC_LIMIT:.0f}; expect slow answers of the API, or give /var/lib/etcd an SSD"
+    )
+
+
+def targets(
+    own: bool, others: Mapping[str, tuple[bool, bool]], api_port: int, weave: bool
+) -> list[str]:
+    """The ports that a host has to reach, as facts/preflight.py wants them.
+
+    `own`: it is a node already; `others` maps an address to (is a control plane, is a node).
+    Between two nodes nothing is asked: their cluster works. A datagram is answered only where
+    nothing listens, so only new hosts are asked for one. `weave`: the pod network is Weave's.
+    """
+    result = []
+    for address, (master, member) in others.items():
+        if own and member:
+            continue
+        ports = [10250, *([api_port, 2379, 2380] if master else []), *([6783] if weave else [])]
+        result += [f"tcp:{address}:{port}" for port in ports]
+        if weave and not member:
+            result += [f"udp:{address}:6783", f"udp:{address}:6784"]
+        if not member:
+            result.append(f"mtu:{address}:6785")
+    return result
+
+
+def unreached(silent: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    """What a host does not reach, a sentence a peer; `names` maps an address to its host."""
+    result = []
+    for address, name in names.items():
+        found = [each.split(":") for each in silent if each.split(":")[1] == address]
+        ports = [f"{kind.upper()} {port}" for kind, _, port in found if kind != "mtu"]
+        if ports:
+            result.append(
+                f"it does not reach {name} ({address}) on {', '.join(ports)}; open that between the"
+                " inventory's hosts"
+            )
+        elif found:
+            result.append(
+                f"packets of {MTU} bytes do not pass from it to {name} ({address}); set the MTU of"
+                " every card and switch between them to 1500, or lower WEAVE_MTU"
+            )
+    return result
 
 
 def _names(host: Checkup, wanted: Wanted) -> list[str]:
@@ -184,6 +318,10 @@ def between(hosts: Mapping[str, Checkup], masters: Sequence[str]) -> dict[str, l
             result[name].append(f"its clock is {abs(off):.0f} s {way} the others'; set it")
     for name, sentence in _leftovers(hosts, masters).items():
         result[name].append(sentence)
+    new = all(name in hosts for name in masters) and not any(host.ca for host in hosts.values())
+    even = even_number(len(masters)) if new else None
+    if even:
+        result[masters[0]].append(even)
     return result
 
 

@@ -3,7 +3,8 @@
 import socket
 from typing import Any
 
-from paramiko import SSHException
+from paramiko import ChannelException, SSHException
+from paramiko.common import OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 from pyinfra import state
 from pyinfra.api import Host, StringCommand
 from pyinfra.api.exceptions import ConnectError
@@ -61,6 +62,23 @@ def reach(other: Host) -> bool:
     if other.connected:
         notice_silence(other)
     return bool(other.connected)
+
+
+def forwards(other: Host) -> bool:
+    """Whether the SSH server of `other` opens a way to a port there (to its own, of SSH)."""
+    client: Any = getattr(other.connector, "client", None)
+    if client is None:
+        return True
+    transport = client.get_transport()
+    try:
+        end = ("127.0.0.1", 22)
+        transport.open_channel("direct-tcpip", end, ("127.0.0.1", 0), timeout=10).close()
+    except ChannelException as error:
+        # That nobody listens there is a permission too.
+        return bool(error.code != OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED)
+    except (SSHException, OSError, EOFError):
+        return True
+    return True
 
 
 def sudo(other: Host) -> bool:

@@ -13,41 +13,7 @@ from pyinfra.api import Host
 from pyinfra.api.exceptions import DeployError
 
 from barekube import versions
-
-
-@dataclass(frozen=True)
-class Node:
-    """A machine of the inventory: its name in the cluster, and the address nodes reach it by."""
-
-    name: str
-    address: str
-    control_plane: bool
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What the cluster is to be, the same on every host."""
-
-    name: str
-    version: str
-    api_name: str
-    api_port: int
-    service_network: str
-    pod_network: str
-    nodes: tuple[Node, ...]
-    ignored_preflight: tuple[str, ...] = ()
-
-    @property
-    def endpoint(self) -> str:
-        """kubeadm's controlPlaneEndpoint."""
-        return f"{self.api_name}:{self.api_port}"
-
-    @property
-    def control_planes(self) -> tuple[Node, ...]:
-        return tuple(node for node in self.nodes if node.control_plane)
-
-    def node(self, name: str) -> Node:
-        return next(node for node in self.nodes if node.name == name)
+from barekube.cluster import Cluster, Node, overlap
 
 
 @dataclass(frozen=True)
@@ -83,8 +49,10 @@ def address_of(name: str, address: str | None, ssh_hostname: str | None) -> str:
     raise DeployError(f"{name}: no address is known; give it `address` in the inventory")
 
 
-def pod_network(directory: Path) -> str:
-    """The range of pod addresses: IPALLOC_RANGE of the DaemonSet in the network's manifests.
+def pod_network(directory: Path) -> tuple[str, bool]:
+    """The range of pod addresses, and whether Weave gives them.
+
+    From IPALLOC_RANGE of the DaemonSet in the network's manifests.
 
     Raises DeployError if there is none or if it is no network.
     """
@@ -99,7 +67,8 @@ def pod_network(directory: Path) -> str:
             for container in document["spec"]["template"]["spec"]["containers"]:
                 for variable in container.get("env", []):
                     if variable["name"] == "IPALLOC_RANGE":
-                        return str(ipaddress.IPv4Network(variable["value"]))
+                        network = ipaddress.IPv4Network(variable["value"])
+                        return str(network), document["metadata"]["name"] == "weave-net"
     raise DeployError(f"{directory}: no DaemonSet says IPALLOC_RANGE, the range of pod addresses")
 
 
@@ -125,16 +94,21 @@ def cluster() -> Cluster:
         for each in hosts()
     )
     data = host.data
-    return Cluster(
+    pods, weave = pod_network(Path(data.network_manifests))
+    result = Cluster(
         name=data.cluster_name,
         version=data.kubernetes_version,
         api_name=data.api_name or f"api.{data.cluster_name}",
         api_port=data.api_port,
         service_network=data.service_network,
-        pod_network=pod_network(Path(data.network_manifests)),
+        pod_network=pods,
         nodes=nodes,
         ignored_preflight=tuple(data.ignored_preflight),
+        weave=weave,
     )
+    if wrong := overlap(result):
+        raise DeployError(wrong)
+    return result
 
 
 def source(name: str, release: dict[str, str]) -> Source:

@@ -161,7 +161,7 @@ def decide(
     silent = sorted(each for each, known in others.items() if known is None)
     begun = sorted(each for each, known in others.items() if known and known.any_master)
     if not mine.any_master:
-        return _new(name, silent, begun, members, api)
+        return _new(name, silent, begun, members, api, len(others) + 1)
     if not lacking and ETCD in mine.there:
         return Decision(Step.START)
     if silent or begun:
@@ -173,7 +173,19 @@ def decide(
     return Decision(Step.FINISH_INIT)
 
 
-def _new(name: str, silent: list[str], begun: list[str], members: list[str], api: str) -> Decision:
+def even_number(count: int) -> str | None:
+    """A sentence for a number of control planes that no new cluster should have, or None."""
+    if count % 2:
+        return None
+    return (
+        f"a new cluster of {count} control planes survives the loss of no more of them than one of"
+        f" {count - 1}; name {count - 1} or {count + 1} in the inventory"
+    )
+
+
+def _new(
+    name: str, silent: list[str], begun: list[str], members: list[str], api: str, count: int
+) -> Decision:
     if silent:
         return Decision(
             Step.REFUSE,
@@ -193,7 +205,8 @@ def _new(name: str, silent: list[str], begun: list[str], members: list[str], api
             f" inventory has it; reset {', '.join(members)} or correct the inventory, then run"
             " this again",
         )
-    return Decision(Step.INIT)
+    even = even_number(count)
+    return Decision(Step.REFUSE, even) if even else Decision(Step.INIT)
 
 
 def decide_worker(

@@ -9,5 +9,7 @@ remote.notice_silence(host)
 
 preflight.examined(name="Examine every host")
 order.barrier(name="Every host was examined")
+preflight.neighbours(name="See whom every host reaches")
+order.barrier(name="Every pair of hosts was tried")
 preflight.passed(name="Judge what was found")
 order.barrier(name="Preflight is passed")

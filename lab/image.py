@@ -25,7 +25,8 @@ PACKAGES: Final = (
     "systemd-sysv",
     "udev",
 )
-_SIZE: Final = "16G"
+# A node has to have 20 GB free under /var. Nothing of it is taken before it is written.
+_SIZE: Final = "24G"
 # A User Mode Linux has no "cpu MHz" in /proc/cpuinfo, which every real machine has and which
 # kubelet insists on.
 _CPUINFO: Final = """\

@@ -1,11 +1,11 @@
-"""What preflight asks a host: its hardware, system, clock and leftovers, in one round trip."""
+"""What preflight asks a host: hardware, system, clock, leftovers, and whom it reaches."""
 
 import time
 from collections.abc import Sequence
 
 from pyinfra.api import FactBase, FactProcessError, QuoteString, StringCommand
 
-from barekube.preflight import FOREIGN, Checkup
+from barekube.preflight import CONTAINERDS, FOREIGN, SWAP_UNITS, Checkup
 
 _ASK = r"""
 export LC_ALL=C; . /etc/os-release
@@ -20,8 +20,13 @@ echo "machine_id=$(cat /etc/machine-id 2>/dev/null)"
 echo "addresses=$(hostname -I 2>/dev/null)"
 echo "ca=$(sha256sum </etc/kubernetes/pki/ca.crt 2>/dev/null | cut -c1-64)"
 echo "trusts=$(ls /etc/ssl/certs/ca-certificates.crt 2>/dev/null)"
-for p in containerd.io kubelet; do
-  echo "package.$p=$(dpkg-query -Wf '${Version}' $p 2>/dev/null)"; done
+echo "ours=$(ls /etc/apt/sources.list.d/barekube-containerd.sources 2>/dev/null)"
+echo "var=$(df -Pk /var | tail -n 1 | { read -r _ _ _ free _; echo "$free"; })"
+echo "routes=$(while read -r dev to _ _ _ _ _ mask _; do echo "$dev:$to:$mask"; done \
+  </proc/net/route | tail -n +2 | tr '\n' ' ')"
+echo "firewalls=$(systemctl list-units -q --plain --state=active --no-legend \
+  firewalld.service nftables.service | cut -d' ' -f1 | tr '\n' ' ')\
+$(grep -qs ^ENABLED=yes /etc/ufw/ufw.conf && echo ufw.service)"
 """
 
 
@@ -29,10 +34,14 @@ class CheckupFact(FactBase[Checkup | None]):
     """A Checkup of the host; None: not known. Reading only."""
 
     def command(self) -> StringCommand:
-        foreign = " ".join(FOREIGN)
+        packages = " ".join(("kubelet", *CONTAINERDS))
         return StringCommand(
             _ASK.strip(),
-            f'; for f in {foreign}; do [ ! -e "$f" ] || echo "foreign=$f"; done;',
+            f'; for p in {packages}; do echo "package.$p='
+            "$(dpkg-query -Wf '${db:Status-Want} ${Version}' $p 2>/dev/null)\"; done;",
+            f'for f in {" ".join(FOREIGN)}; do [ ! -e "$f" ] || echo "foreign=$f"; done;',
+            f'echo "swap=$(systemctl list-unit-files -q --no-legend --state=enabled'
+            f" {' '.join(SWAP_UNITS)} | cut -d' ' -f1 | tr '\\n' ' ')\";",
             'echo "clock=$(date +%s.%N)"; echo end',
         )
 
@@ -67,3 +76,70 @@ class Unanswered(FactBase[list[str] | None]):
         if output[-1] != "end":
             raise FactProcessError("the host's answer was cut off; run again")
         return output[:-1]
+
+
+# Refused is good: the packet came there and back. A datagram is answered by "port unreachable";
+# "mtu" is one as big as an encrypted one of Weave's, which must not be cut up (IP_PMTUDISC_PROBE).
+_REACH = r"""
+use Socket; my @all;
+for (@ARGV) {
+  my ($kind, $address, $port) = split /:/;
+  socket(my $s, PF_INET, $kind eq "tcp" ? SOCK_STREAM : SOCK_DGRAM, 0) or die;
+  fcntl($s, 4, 04000);
+  setsockopt($s, 0, 10, 3) if $kind ne "tcp";
+  connect($s, pack_sockaddr_in($port, inet_aton($address)));
+  push @all, {s => $s, name => $_, tcp => $kind eq "tcp", size => $kind eq "mtu" ? 1435 : 1};
+}
+for my $turn (1..12) {
+  my @left = grep { !$_->{done} } @all or last;
+  for (@left) { send($_->{s}, "x" x $_->{size}, 0) if !$_->{tcp} && $turn % 4 == 1; }
+  select(undef, undef, undef, 0.25);
+  for (@left) {
+    my $w = ""; vec($w, fileno($_->{s}), 1) = 1;
+    next if $_->{tcp} && !select(undef, $w, undef, 0);
+    my $error = unpack("i", getsockopt($_->{s}, SOL_SOCKET, SO_ERROR));
+    $_->{good} = $error == 111 || ($_->{tcp} && $error == 0);
+    $_->{done} = $_->{good} || $_->{tcp};
+  }
+}
+print "$_->{name}\n" for grep { !$_->{good} } @all;
+print "end\n";
+"""
+
+
+class Unreached(FactBase[list[str] | None]):
+    """Those of `targets` ("tcp:192.0.2.1:6443", "udp:...", "mtu:...") that do not answer.
+
+    None: not known. Perl, because it is on every Debian and Ubuntu (perl-base is essential).
+    """
+
+    def command(self, targets: Sequence[str]) -> StringCommand:
+        return StringCommand("perl", "-e", QuoteString(_REACH), *targets)
+
+    def process(self, output: list[str]) -> list[str]:
+        if output[-1] != "end":
+            raise FactProcessError("the host's answer was cut off; run again")
+        return output[:-1]
+
+
+# A write of the size of etcd's, and how long it takes to be on the disk.
+_SYNC = r"""bash -c 'f=$(mktemp -p "$0" .barekube-XXXXXX) && trap "rm -f $f" EXIT
+for s in $(printf "notrunc%.0s " {1..20}) $(printf "notrunc,fdatasync%.0s " {1..100}); do
+a=${EPOCHREALTIME/[^0-9]/}; dd if=/dev/zero of=$f bs=2300 count=1 conv=$s status=none
+echo "$s $((${EPOCHREALTIME/[^0-9]/} - a))"; done; echo end' """
+
+
+class SyncTimes(FactBase[list[float] | None]):
+    """Milliseconds that each of 100 small writes took to be on the disk of /var/lib, without the
+    time that starting a program takes; None: not known."""
+
+    def command(self) -> StringCommand:
+        return StringCommand(_SYNC + "/var/lib")
+
+    def process(self, output: list[str]) -> list[float]:
+        if output[-1] != "end":
+            raise FactProcessError("the host's answer was cut off; run again")
+        rows = [line.split() for line in output[:-1]]
+        plain = sorted(int(time) for kind, time in rows if kind == "notrunc")
+        synced = [int(time) for kind, time in rows if kind != "notrunc"]
+        return [max(0, time - plain[len(plain) // 2]) / 1000 for time in synced]

@@ -5,7 +5,7 @@ from collections.abc import Generator
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
-from barekube import settings
+from barekube.cluster import Cluster
 from barekube.facts.machine import Machine
 from barekube.hosts_file import with_nodes
 from barekube.operations import files
@@ -16,7 +16,7 @@ _PATH = "/etc/hosts"
 
 
 @operation()
-def nodes_named(cluster: settings.Cluster) -> Generator[StringCommand]:
+def nodes_named(cluster: Cluster) -> Generator[StringCommand]:
     """All nodes of the inventory and the API's name stand in /etc/hosts."""
     found = host.get_fact(Machine, files=[_PATH])
     if found is None:

@@ -1,7 +1,6 @@
 """kubeadm: the first control plane, further ones, workers; each finished if it was cut off."""
 
 import secrets
-import time
 from collections.abc import Generator
 
 from kubernetes import client as k8s
@@ -14,9 +13,17 @@ from barekube import api as cluster_api
 from barekube import kubeadm_config, nodes, remote, settings, tokens
 from barekube import traces as t
 from barekube.api import Api, Trouble, found
+from barekube.cluster import Cluster, Node
 from barekube.facts.machine import Found, Machine
 from barekube.operations import files
-from barekube.operations.order import acts_for_the_cluster, answering, changing, refuse, without_api
+from barekube.operations.order import (
+    acts_for_the_cluster,
+    answering,
+    changing,
+    refuse,
+    wait,
+    without_api,
+)
 from barekube.text import TextFile
 
 _CONFIG = "/run/barekube/kubeadm.yaml"
@@ -41,7 +48,7 @@ def _traces(other: Host) -> t.Traces | None:
     return None if looked is None else t.traces(looked.files, looked.units)
 
 
-def _connect(cluster: settings.Cluster) -> tuple[Api | None, str]:
+def _connect(cluster: Cluster) -> tuple[Api | None, str]:
     try:
         return cluster_api.connect(cluster), ""
     except Trouble as trouble:
@@ -49,7 +56,7 @@ def _connect(cluster: settings.Cluster) -> tuple[Api | None, str]:
 
 
 @operation()
-def control_plane(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
+def control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
     """This host is a control plane of the cluster, which is created if there is none.
 
     One remote command where nothing differs, and one more for the run's first look at the API.
@@ -57,7 +64,7 @@ def control_plane(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
     yield from answering(_control_plane(cluster))
 
 
-def _control_plane(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
+def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
     looked = _look(host)
     if looked is None:
         yield from refuse("kubeadm's files cannot be seen; mend the error above, then run again")
@@ -144,7 +151,7 @@ def _lacking(api: Api, name: str) -> list[str]:
 
 
 def _init(
-    cluster: settings.Cluster, node: settings.Node, mine: t.Traces, *, cut_off: bool
+    cluster: Cluster, node: Node, mine: t.Traces, *, cut_off: bool
 ) -> Generator[PyinfraCommand]:
     if t.ETCD in mine.there and kubeadm_config.ENCRYPTION not in mine.there:
         yield from refuse(
@@ -192,9 +199,7 @@ _SET_ASIDE = (
 )
 
 
-def _join_control_plane(
-    cluster: settings.Cluster, node: settings.Node, api: Api
-) -> Generator[PyinfraCommand]:
+def _join_control_plane(cluster: Cluster, node: Node, api: Api) -> Generator[PyinfraCommand]:
     encryption = remote.read_secret(api.host, kubeadm_config.ENCRYPTION)
     if encryption is None:
         yield from refuse(
@@ -238,25 +243,21 @@ def _make_token(state: State, host: Host, api: Api) -> bool:
     return True
 
 
-def _await_api(state: State, host: Host, cluster: settings.Cluster) -> bool:
-    began = time.monotonic()
-    said = began
-    while (waited := time.monotonic() - began) < _API_LIMIT:
-        api, trouble = _connect(cluster)
-        if api:
-            return True
-        if time.monotonic() - said > 15:
-            said = time.monotonic()
-            host.log(f"waiting for the API, {waited:.0f} s of {_API_LIMIT} s: {trouble}")
-        time.sleep(1)
+def _await_api(state: State, host: Host, cluster: Cluster) -> bool:
+    def lacking() -> str | None:
+        return _connect(cluster)[1] or None
+
+    why = wait("the API", _API_LIMIT, lacking)
+    if why is None:
+        return True
     host.log(
-        f"the API did not answer in {_API_LIMIT} s ({trouble}); look at `journalctl -u kubelet`"
+        f"the API did not answer in {_API_LIMIT} s ({why}); look at `journalctl -u kubelet`"
         " and `crictl ps -a` on it, then run this again"
     )
     return False
 
 
-def _approve(state: State, host: Host, cluster: settings.Cluster) -> bool:
+def _approve(state: State, host: Host, cluster: Cluster) -> bool:
     api, trouble = _connect(cluster)
     if api is None:
         host.log(f"its certificate cannot be approved: {trouble}")
@@ -265,12 +266,12 @@ def _approve(state: State, host: Host, cluster: settings.Cluster) -> bool:
 
 
 @operation()
-def worker(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
+def worker(cluster: Cluster) -> Generator[PyinfraCommand]:
     """This host is a worker of the cluster. One remote command where nothing differs."""
     yield from answering(_worker(cluster))
 
 
-def _worker(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
+def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
     looked = _look(host)
     if looked is None:
         yield from refuse("kubeadm's files cannot be seen; mend the error above, then run again")
@@ -329,7 +330,7 @@ def _delete_node(state: State, host: Host, api: Api, name: str) -> bool:
 
 
 @operation()
-def tokens_deleted(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
+def tokens_deleted(cluster: Cluster) -> Generator[PyinfraCommand]:
     """The bootstrap tokens of this run are gone from the cluster."""
     if not tokens.any_left() or not acts_for_the_cluster():
         host.noop("no join token is left to delete here")
@@ -337,7 +338,7 @@ def tokens_deleted(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
     yield FunctionCommand(_forget, (cluster,), {})
 
 
-def _forget(state: State, host: Host, cluster: settings.Cluster) -> bool:
+def _forget(state: State, host: Host, cluster: Cluster) -> bool:
     api, _ = _connect(cluster)
     if api:
         tokens.forget(api)

@@ -1,145 +1,31 @@
-"""The pod network: its manifests applied, and all nodes Ready by it."""
+"""The pod network: all nodes Ready by it, and every pair of them connected as it should be."""
 
-import json
 import time
 from collections.abc import Generator
-from pathlib import Path
-from typing import Any
 
-from kubernetes.client.exceptions import ApiException
-from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError, ResourceNotFoundError
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import manifests, nodes, settings
-from barekube.api import API_ERRORS, Api, Trouble
-from barekube.operations.order import acts_for_the_cluster, answering, refuse, without_api
+from barekube import nodes, weave
+from barekube.api import Trouble
+from barekube.cluster import Cluster
+from barekube.facts.weave import WeaveReport
+from barekube.operations.order import answering, refuse, wait, without_api
 
 _READY_LIMIT = 300
+# Weave looks for lost peers in growing steps; after a start it has found them by then.
+_PAIRS_LIMIT = 60
 
 
 @operation()
-def applied(cluster: settings.Cluster, directory: Path) -> Generator[PyinfraCommand]:
-    """The manifests of `directory` are what the API has; done once, by the first host that can.
-
-    Compared by a server-side dry run; no remote command where nothing differs.
-    """
-    yield from answering(_applied(cluster, directory))
-
-
-def _applied(cluster: settings.Cluster, directory: Path) -> Generator[PyinfraCommand]:
-    if not acts_for_the_cluster():
-        host.noop("another host of this run does it")
-        return
-    try:
-        documents = manifests.read(directory)
-    except manifests.BadManifest as error:
-        yield from refuse(str(error))
-        return
-    try:
-        api = cluster_api.connect(cluster)
-    except Trouble as trouble:
-        if not state.is_executing:
-            for file, document in documents:
-                host.log(f"{manifests.title(document)}: from {file}, not checked by the API")
-            yield StringCommand("false")
-            return
-        yield from without_api(str(trouble))
-        return
-    todo, troubles = _compare(api, documents)
-    if troubles:
-        for sentence in troubles[:-1]:
-            host.log(sentence)
-        yield from refuse(troubles[-1])
-        return
-    if not todo:
-        host.noop(f"{len(documents)} objects are as in {directory}")
-        return
-    for document, diff in todo:
-        host.log(f"{manifests.title(document)}: {'changed' if diff else 'new'}")
-        if state.config.DIFF:
-            for line in diff:
-                host.log(f"  {line}")
-    yield FunctionCommand(_apply, (api, [document for document, _ in todo]), {})
-
-
-def _compare(
-    api: Api, documents: list[tuple[str, manifests.Object]]
-) -> tuple[list[tuple[manifests.Object, list[str]]], list[str]]:
-    todo: list[tuple[manifests.Object, list[str]]] = []
-    troubles = []
-    for file, document in documents:
-        what = f"{file}: {manifests.title(document)}"
-        try:
-            kind = api.dynamic.resources.get(
-                api_version=document["apiVersion"], kind=document["kind"]
-            )
-            live = _live(kind, document)
-            after = _send(kind, document, dry_run=True)
-        except ResourceNotFoundError:
-            troubles.append(f"{what}: the API has no such kind; correct the manifest")
-            continue
-        except (DynamicApiError, ApiException) as error:
-            troubles.append(f"{what}: the API refuses it: {_reason(error)}; correct the manifest")
-            continue
-        diff = list(manifests.difference(live, after))
-        if live is None:
-            todo.append((document, []))
-        elif diff:
-            todo.append((document, diff))
-    return todo, troubles
-
-
-def _live(kind: Any, document: manifests.Object) -> manifests.Object | None:  # noqa: ANN401
-    metadata = document["metadata"]
-    try:
-        answer = kind.get(name=metadata["name"], namespace=metadata.get("namespace"))
-    except NotFoundError:
-        return None
-    result: manifests.Object = answer.to_dict()
-    return result
-
-
-def _send(kind: Any, document: manifests.Object, *, dry_run: bool) -> manifests.Object:  # noqa: ANN401
-    options = {"dry_run": "All"} if dry_run else {}
-    answer = kind.server_side_apply(
-        body=document,
-        namespace=document["metadata"].get("namespace"),
-        field_manager=manifests.MANAGER,
-        force_conflicts=True,
-        **options,
-    )
-    result: manifests.Object = answer.to_dict()
-    return result
-
-
-def _reason(error: Any) -> str:  # noqa: ANN401
-    try:
-        return str(json.loads(error.body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(error.reason)
-
-
-def _apply(state: State, host: Host, api: Api, documents: list[manifests.Object]) -> bool:
-    for document in documents:
-        kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
-        try:
-            _send(kind, document, dry_run=False)
-        except (DynamicApiError, ApiException) as error:
-            host.log(f"{manifests.title(document)}: the API refuses it: {_reason(error)}")
-            return False
-    return True
-
-
-@operation()
-def ready(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
+def ready(cluster: Cluster) -> Generator[PyinfraCommand]:
     """This host's node is Ready. No remote command."""
     yield from answering(_ready(cluster))
 
 
-def _ready(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
+def _ready(cluster: Cluster) -> Generator[PyinfraCommand]:
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
@@ -160,24 +46,51 @@ def _ready(cluster: settings.Cluster) -> Generator[PyinfraCommand]:
     yield FunctionCommand(_await_ready, (cluster,), {})
 
 
-def _await_ready(state: State, host: Host, cluster: settings.Cluster) -> bool:
-    began = said = time.monotonic()
-    lacking = ""
-    while (waited := time.monotonic() - began) < _READY_LIMIT:
-        try:
-            node = nodes.lookup(cluster_api.connect(cluster), host.name)
-        except API_ERRORS as error:
-            node, lacking = None, cluster_api.phrase(error)
-        if node is not None:
-            if nodes.is_ready(node):
-                return True
-            lacking = nodes.why_not_ready(node)
-        if time.monotonic() - said > 15:
-            said = time.monotonic()
-            host.log(f"waiting for Ready, {waited:.0f} s of {_READY_LIMIT} s: {lacking}")
-        time.sleep(1)
+def _await_ready(state: State, host: Host, cluster: Cluster) -> bool:
+    def lacking() -> str | None:
+        node = nodes.lookup(cluster_api.connect(cluster), host.name)
+        if node is None:
+            return "it is not in the cluster"
+        return None if nodes.is_ready(node) else nodes.why_not_ready(node)
+
+    why = wait("Ready", _READY_LIMIT, lacking)
+    if why is None:
+        return True
     host.log(
-        f"not Ready in {_READY_LIMIT} s: {lacking}; look at `kubectl describe node {host.name}`"
+        f"not Ready in {_READY_LIMIT} s: {why}; look at `kubectl describe node {host.name}`"
         f" and `kubectl -n kube-system get pods -o wide`, then run this again"
     )
     return False
+
+
+@operation()
+def paired(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """Weave has this host connected with every Ready node on its encrypted fast datapath.
+
+    A pair that is not gets a warning: what works by the slow way is no reason to fail. One round
+    trip, and more only while a pair is not connected.
+    """
+    yield from answering(_paired(cluster))
+
+
+def _paired(cluster: Cluster) -> Generator[PyinfraCommand]:
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble as trouble:
+        if state.is_executing:
+            yield from without_api(str(trouble))
+        return
+    others = {
+        nodes.address(node): node.metadata.name
+        for node in api.core.list_node().items
+        if nodes.is_ready(node) and node.metadata.name != host.name
+    }
+    end = time.monotonic() + (_PAIRS_LIMIT if state.is_executing else 0)
+    while True:
+        warnings = weave.broken(host.get_fact(WeaveReport), host.name, others)
+        if not warnings or time.monotonic() > end:
+            break
+        time.sleep(2)
+    for warning in warnings:
+        host.log(warning)
+    host.noop(f"{len(others) - len(warnings)} of {len(others)} pairs are as they should be")

@@ -1,6 +1,7 @@
 """What keeps operations in order: barriers, refusals, and who acts for the cluster."""
 
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 
 from pyinfra import host, inventory, state
 from pyinfra.api import StringCommand, operation
@@ -31,6 +32,23 @@ def answering(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
         yield from steps
     except API_ERRORS as error:
         yield from refuse(f"{phrase(error)}; see whether its control planes run, then run again")
+
+
+def wait(what: str, limit: int, look: Callable[[], str | None]) -> str | None:
+    """Ask until `look` says that nothing is lacking; None, or what lacked after `limit` seconds."""
+    began = said = time.monotonic()
+    while True:
+        try:
+            lacking = look()
+        except API_ERRORS as error:
+            lacking = phrase(error)
+        now = time.monotonic()
+        if lacking is None or now - began > limit:
+            return lacking
+        if now - said > 15:
+            said = now
+            host.log(f"waiting for {what}, {now - began:.0f} s of {limit} s: {lacking}")
+        time.sleep(1)
 
 
 def refuse(sentence: str) -> Generator[StringCommand, None, None]:

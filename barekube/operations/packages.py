@@ -20,13 +20,18 @@ _APT = (
 
 
 class AptKey(FactBase[str | None]):
-    """The text of a key file as the host downloads it; None: not known."""
+    """The text of a key file as the host downloads it; None: not known.
 
-    def command(self, url: str) -> StringCommand:
+    `ca` is the text of a CA to trust, where apt does not know it yet.
+    """
+
+    def command(self, url: str, ca: str = "") -> StringCommand:
         # apt-helper knows apt's own CAs and proxies, and is on every Debian.
+        trust = '-o Acquire::https::CaInfo="$d/ca" -o APT::Sandbox::User=root' if ca else ""
         return StringCommand(
-            "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT &&",
-            "/usr/lib/apt/apt-helper -qq download-file",
+            "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT && printf %s",
+            QuoteString(ca),
+            f'>"$d/ca" && /usr/lib/apt/apt-helper -qq {trust} download-file',
             QuoteString(url),
             '"$d/key" >&2 && cat "$d/key" && echo end',
         )
@@ -70,7 +75,7 @@ def installed(
     differing = changes(files_wanted, dict(found.files))
     key = found.files.get(key_path)
     trusted = repository is None or (
-        key is not None and key.mode == "644" and _is(repository.fingerprint, key.text())
+        key is not None and key.mode == "644" and is_key(repository.fingerprint, key.text())
     )
     if trusted and not differing and not todo.said:
         host.noop(f"{len(wanted)} packages and their source are as wanted")
@@ -92,12 +97,8 @@ def installed(
             )
             yield from refuse(sentence)
             return
-        if not _is(repository.fingerprint, text):
-            sentence = (
-                f"the key at {repository.key_url} is not {repository.fingerprint}; compare it"
-                " with what its publisher says, then correct group_data"
-            )
-            yield from refuse(sentence)
+        if not is_key(repository.fingerprint, text):
+            yield from refuse(wrong_key(repository))
             return
         yield files.write(TextFile(key_path, text))
     if todo.install:
@@ -130,7 +131,16 @@ def trust_of_bundle(url: str, ca: str) -> list[TextFile]:
     return [TextFile(BUNDLE_CA, ca), TextFile("/etc/apt/apt.conf.d/60barekube-bundle", option)]
 
 
-def _is(fingerprint: str, text: str) -> bool:
+def wrong_key(source: settings.Source) -> str:
+    """The sentence for a key that is not the one of group_data."""
+    return (
+        f"the key at {source.key_url} is not {source.fingerprint}; compare it with what its"
+        " publisher says, then correct group_data"
+    )
+
+
+def is_key(fingerprint: str, text: str) -> bool:
+    """Whether an armoured key file holds this key and no other."""
     try:
         # A second key in the file would be trusted by apt as well.
         return openpgp.fingerprints(text) == [fingerprint]

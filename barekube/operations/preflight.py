@@ -7,9 +7,11 @@ from gevent.lock import RLock
 from pyinfra import host, state
 from pyinfra.api import Host, StringCommand, operation
 
-from barekube import preflight, settings, versions
-from barekube.facts.preflight import CheckupFact, Unanswered
+from barekube import preflight, remote, settings, versions
+from barekube.facts.preflight import CheckupFact, SyncTimes, Unanswered, Unreached
+from barekube.operations import packages
 from barekube.operations.order import refuse
+from barekube.operations.packages import AptKey
 from barekube.preflight import Checkup, Wanted
 
 # What each host said: once while preparing, once while executing.
@@ -32,8 +34,19 @@ def _own_findings(other: Host, said: Checkup | None) -> list[str]:
         return ["it cannot be examined; mend the error above, then run again"]
     cluster = settings.cluster()
     node = cluster.node(other.name)
-    wanted = Wanted(node.name, node.address, node.control_plane, cluster.ignored_preflight)
+    wanted = Wanted(
+        node.name,
+        node.address,
+        node.control_plane,
+        cluster.ignored_preflight,
+        cluster.networks,
+    )
     result = preflight.findings(said, wanted)
+    if node.control_plane and not remote.forwards(other):
+        result.append(
+            "its SSH server forwards no port, by which the API is reached; set AllowTcpForwarding"
+            " yes (or local) in its sshd_config"
+        )
     return result + ([] if result else _sources(other, said))
 
 
@@ -46,7 +59,7 @@ def _sources(other: Host, said: Checkup) -> list[str]:
     }
     exact = {"containerd.io": versions.CONTAINERD_DEB}
     exact |= {"kubelet": f"{other.data.kubernetes_version}-1.1"}
-    if versions.written_out(exact, release) == said.packages:
+    if all(said.packages.get(k) == v for k, v in versions.written_out(exact, release).items()):
         return []
     bundle = other.data.bundle_url
     if not bundle and not said.trusts:
@@ -59,7 +72,47 @@ def _sources(other: Host, said: Checkup) -> list[str]:
     silent = other.get_fact(Unanswered, urls=urls, ca=ca)
     if silent is None:
         return ["its sources cannot be tried; mend the error above, then run again"]
-    return [f"{url} does not answer; mend its network, or group_data's source" for url in silent]
+    if silent:
+        return [
+            f"{url} does not answer; mend its network, or group_data's source" for url in silent
+        ]
+    result = []
+    for name in ("containerd", "kubernetes"):
+        source = settings.source(name, release)
+        text = other.get_fact(AptKey, url=source.key_url, ca=ca)
+        if text is None or not packages.is_key(source.fingerprint, text):
+            result.append(packages.wrong_key(source))
+    return result
+
+
+@operation()
+def neighbours() -> Generator[StringCommand]:
+    """Which hosts this one reaches is known. One round trip where one of a pair is new."""
+    cluster = settings.cluster()
+    known = {each.name: _ask(each) for each in settings.hosts() if each in state.active_hosts}
+    mine = known.pop(host.name)
+    there = {
+        cluster.node(name).address: (cluster.node(name).control_plane, bool(said.ca))
+        for name, said in known.items()
+        if said is not None
+    }
+    wanted = (
+        preflight.targets(bool(mine.ca), there, cluster.api_port, cluster.weave) if mine else []
+    )
+    found = _findings[(state.is_executing, host.name)]
+    if wanted:
+        silent = host.get_fact(Unreached, targets=wanted)
+        names = {cluster.node(name).address: name for name in known}
+        found += preflight.unreached(silent or [], names)
+        if silent is None:
+            found.append("whom it reaches is not known; mend the error above, then run again")
+    if mine and not mine.ca and cluster.node(host.name).control_plane:
+        times = host.get_fact(SyncTimes)
+        if times and (warning := preflight.slow_disk(times)):
+            host.log(warning)
+    host.noop("its neighbours were asked")
+    return
+    yield
 
 
 @operation()

@@ -5,6 +5,7 @@ A fact's answer may hold more than was asked for, so one answer describes a whol
 
 import base64
 import hashlib
+import json
 import runpy
 import time
 from collections.abc import Mapping
@@ -31,6 +32,9 @@ RELEASE = {
 }
 _FACT = "echo '#release'"
 _CHECKUP = 'echo "uid='
+_REACH, _SYNC = "use Socket", "fdatasync"
+_WEAVE = "/dev/tcp/127.0.0.1/6784"
+_SYNCED = [*["notrunc 900"] * 20, *["notrunc,fdatasync 3000"] * 100, "end"]
 _BOOT, _LATER = 1_780_000_000, "Thu 2026-11-05 10:00:00.000000 UTC"
 
 
@@ -91,7 +95,10 @@ def checkup(name: str, address: str, ca: str, packages_there: Mapping[str, str])
         "machine_id": hashlib.md5(name.encode()).hexdigest(),
         "addresses": address,
         "ca": ca,
-        **{f"package.{package}": version for package, version in packages_there.items()},
+        "var": "30000000",
+        "routes": "eth0:000200C0:00FFFFFF",
+        **{f"package.{package}": f"hold {version}" for package, version in packages_there.items()},
+        "ours": "/etc/apt/sources.list.d/barekube-containerd.sources" if packages_there else "",
         "clock": str(time.time()),
     }
     return [*(f"{key}={value}" for key, value in values.items()), "end"]
@@ -111,7 +118,12 @@ def bare(name: str, address: str) -> tuple[str, dict[str, object]]:
             "swap.target": ("loaded", "active", "static"),
         },
     )
-    answers = {_FACT: machine.answer(), _CHECKUP: checkup(name, address, "", {})}
+    answers = {
+        _FACT: machine.answer(),
+        _CHECKUP: checkup(name, address, "", {}),
+        _REACH: ["end"],
+        _SYNC: _SYNCED,
+    }
     return f"@fake/{name}", {"address": address, "fake_responses": answers}
 
 
@@ -155,8 +167,28 @@ def converged(name: str, address: str) -> tuple[str, dict[str, object]]:
         machine.secret += [traces.ETCD, kubeadm_config.ENCRYPTION]
     ca = hashlib.sha256(CA.encode()).hexdigest()
     there = {each: str(exact[each]) for each in ("containerd.io", "kubelet")}
-    answers = {_FACT: machine.answer(), _CHECKUP: checkup(name, address, ca, there)}
+    answers = {
+        _FACT: machine.answer(),
+        _CHECKUP: checkup(name, address, ca, there),
+        _WEAVE: weave_report(name),
+    }
     return f"@fake/{name}", {"address": address, "fake_responses": answers}
+
+
+def weave_report(name: str, way: str = "fastdp", encrypted: bool = True) -> list[str]:
+    """As the Weave of a host answers, with what our code looks at."""
+    connections = [
+        {
+            "Address": f"{address}:6783",
+            "State": "established",
+            "Info": "",
+            "Attrs": {"name": way, "encrypted": encrypted},
+        }
+        for each, address, _ in ALL
+        if each != name
+    ]
+    report = json.dumps({"Router": {"Connections": connections}}, indent=2)
+    return ["HTTP/1.0 200 OK", "Content-Type: application/json", "", *report.splitlines()]
 
 
 def _trust(machine: Machine, source: str) -> None:

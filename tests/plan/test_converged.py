@@ -16,7 +16,7 @@ _ROUND_TRIPS = {
     "kubernetes_packages": {"cp-1": 1, "w-1": 1, "w-2": 1},
     "control_plane": {"cp-1": 1},
     "workers": {"w-1": 1, "w-2": 1},
-    "network": {},
+    "network": {"cp-1": 1, "w-1": 1, "w-2": 1},
 }
 
 

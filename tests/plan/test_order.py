@@ -28,10 +28,13 @@ def test_workers_join_after_init_and_each_stage_waits_for_the_one_before(pyinfra
         "The control plane is up",
         "Join the workers",
         "Every worker has joined",
+        "The pod network has a password",
         "Apply the pod network of tests/plan/manifests",
         "The pod network is applied",
         "Wait for the nodes to be Ready",
         "Every node is Ready",
+        "The pod network is rolled out",
+        "Every pair of nodes was looked at",
     ]
     assert [name for name in order if name in milestones] == milestones
 
@@ -61,6 +64,7 @@ def test_a_preview_of_bare_machines_says_what_every_stage_will_do(pyinfra: Pyinf
         "Install Kubernetes 1.37.2": everyone,
         "Control plane on @fake/cp-1": ["@fake/cp-1"],
         "Join the workers": ["@fake/w-1", "@fake/w-2"],
+        "Keep the pod network's password in the cluster": ["@fake/cp-1"],
         "Apply the pod network of tests/plan/manifests": ["@fake/cp-1"],
         "Wait for the nodes to be Ready": everyone,
     }

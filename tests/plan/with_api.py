@@ -1,12 +1,13 @@
 """pyinfra's command line with a stand-in for the API, run as a program by the plan tests.
 
-The stand-in has three Ready nodes and whatever object it is asked for; a dry run of an apply
-finds nothing to change.
+The stand-in has three Ready nodes, a pod network that runs on all of them, and whatever object
+it is asked for; a dry run of an apply finds nothing to change.
 """
 
 from pyinfra_cli.main import main  # first: it patches the sockets for gevent
 
 # ruff: noqa: I001
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -21,11 +22,14 @@ from tests.plan import machines
 def node(name: str) -> k8s.V1Node:
     master = any(f"@fake/{each}" == name and is_master for each, _, is_master in machines.ALL)
     ready = SimpleNamespace(type="Ready", status="True")
+    where = next(address for each, address, _ in machines.ALL if f"@fake/{each}" == name)
     labels = {"node-role.kubernetes.io/control-plane": ""} if master else {}
     return SimpleNamespace(
         metadata=SimpleNamespace(name=name, labels=labels),
         status=SimpleNamespace(
-            conditions=[ready], node_info=SimpleNamespace(machine_id=machines.MACHINE_ID)
+            conditions=[ready],
+            addresses=[SimpleNamespace(type="InternalIP", address=where)],
+            node_info=SimpleNamespace(machine_id=machines.MACHINE_ID),
         ),
     )
 
@@ -45,14 +49,29 @@ class Kind:
 
 def connect(cluster: object) -> SimpleNamespace:
     """In the place of barekube.api.connect."""
-    core = MagicMock()
+    core, apps = MagicMock(), MagicMock()
     core.read_node = node
+    core.list_node.return_value.items = [node(f"@fake/{name}") for name, _, _ in machines.ALL]
+    hour = timedelta(hours=1)
+    pod = SimpleNamespace(metadata=SimpleNamespace(creation_timestamp=datetime.now(UTC)))
+    core.list_namespaced_pod.return_value.items = [pod]
+    written = SimpleNamespace(time=datetime.now(UTC) - hour)
+    core.read_namespaced_secret.return_value.metadata.managed_fields = [written]
+    apps.read_namespaced_daemon_set.return_value = SimpleNamespace(
+        metadata=SimpleNamespace(generation=2),
+        status=SimpleNamespace(
+            observed_generation=2,
+            desired_number_scheduled=3,
+            updated_number_scheduled=3,
+            number_available=3,
+        ),
+    )
     return SimpleNamespace(
         host=next(iter(inventory)),
         ca=machines.CA,
         client=MagicMock(),
         core=core,
-        apps=MagicMock(),
+        apps=apps,
         certificates=MagicMock(),
         dynamic=SimpleNamespace(resources=SimpleNamespace(get=lambda **kind: Kind())),
     )

@@ -9,9 +9,9 @@ from kubernetes.client.exceptions import ApiException
 import barekube.api
 from barekube import kernel, tokens, traces
 from barekube.api import Trouble
+from barekube.cluster import Cluster, Node
 from barekube.operations import files, hosts_file, kubeadm, packages, units
 from barekube.operations import kernel as kernel_operations
-from barekube.settings import Cluster, Node
 from barekube.text import TextFile
 from tests.plan import machines
 from tests.plan.machines import Machine

@@ -1,10 +1,20 @@
 """What preflight finds, as whole sentences; distributions from their recorded os-release."""
 
 from dataclasses import replace
+from ipaddress import IPv4Network
 
 import pytest
 
-from barekube.preflight import Checkup, Wanted, architecture, between, findings
+from barekube.preflight import (
+    Checkup,
+    Wanted,
+    architecture,
+    between,
+    findings,
+    slow_disk,
+    targets,
+    unreached,
+)
 
 WELL = Checkup(
     root=True,
@@ -23,11 +33,18 @@ WELL = Checkup(
     ca="",
     trusts=True,
     packages={},
+    held=frozenset(),
+    ours=False,
+    var_mb=21_000,
+    routes={IPv4Network("192.0.2.0/24"): "eth0"},
+    firewalls=(),
+    swap_units=(),
     foreign=(),
     offset=0.0,
 )
-MASTER = Wanted("metal-1", "192.0.2.11", control_plane=True)
-WORKER = Wanted("metal-1", "192.0.2.11", control_plane=False)
+NETWORKS = {"pods": "10.32.0.0/12", "services": "10.96.0.0/12"}
+MASTER = Wanted("metal-1", "192.0.2.11", control_plane=True, networks=NETWORKS)
+WORKER = Wanted("metal-1", "192.0.2.11", control_plane=False, networks=NETWORKS)
 
 
 def test_a_machine_that_is_well_has_no_finding() -> None:
@@ -117,6 +134,36 @@ def test_a_32_bit_system_on_a_64_bit_cpu_counts_as_32_bit() -> None:
             replace(WELL, foreign=("/etc/rancher/k3s",)),
             "/etc/rancher/k3s is of another Kubernetes; remove that first",
         ),
+        (
+            replace(WELL, packages={"containerd": "1.6.20", "docker.io": "20.10.24"}),
+            "containerd and docker.io brought a containerd that is not ours to configure; run"
+            " `apt-get remove containerd docker.io` on it, or take another machine",
+        ),
+        (
+            replace(WELL, packages={"containerd.io": "1.7.1"}, held=frozenset({"containerd.io"})),
+            "containerd.io 1.7.1 is held by somebody; run `apt-mark unhold containerd.io` on it if"
+            " barekube may replace it",
+        ),
+        (
+            replace(WELL, firewalls=("ufw.service",)),
+            "ufw.service is active and would drop what nodes say to each other, or their rules"
+            " with its own; run `systemctl disable --now ufw.service` on it",
+        ),
+        (
+            replace(WELL, swap_units=("dphys-swapfile.service",)),
+            "dphys-swapfile.service brings swap back at every boot; run `systemctl disable --now"
+            " dphys-swapfile.service` on it",
+        ),
+        (
+            replace(WELL, var_mb=12_345),
+            "it has 12.3 GB free under /var and a node needs 20; make room, or mount a larger disk"
+            " there",
+        ),
+        (
+            replace(WELL, routes={IPv4Network("10.40.0.0/16"): "eth1"}),
+            "its route to 10.40.0.0/16 (eth1) overlaps the network of pods, 10.32.0.0/12; choose"
+            " another one",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -126,6 +173,102 @@ def test_what_would_fail_later_is_said(host: Checkup, sentence: str) -> None:
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
     assert len(findings(replace(WELL, cpus=1, memory_mb=512, kernel="4.19.0"), MASTER)) == 3
+
+
+def test_a_node_is_not_asked_for_the_room_and_routes_that_it_takes_itself() -> None:
+    routes = {IPv4Network("10.40.0.0/16"): "weave"}
+    node = replace(WELL, ca="one", var_mb=9_000, routes=routes)
+    assert findings(node, MASTER) == []
+
+
+def test_a_containerd_of_ours_is_replaced_though_it_is_held() -> None:
+    held = frozenset({"containerd.io"})
+    host = replace(WELL, packages={"containerd.io": "1.7.1"}, held=held, ours=True)
+    assert findings(host, MASTER) == []
+
+
+def test_what_a_package_and_a_route_are_is_read_from_the_hosts_own_words() -> None:
+    values = {
+        "package.containerd": "deinstall 1.6.20",
+        "package.containerd.io": "hold 2.4.2",
+        "routes": "eth0:000200C0:00FFFFFF weave:0000200A:0000F0FF",
+    }
+    host = Checkup.parse(values, (), 0.0)
+    assert host.packages == {"containerd.io": "2.4.2"}
+    assert host.held == {"containerd.io"}
+    assert host.routes == {
+        IPv4Network("192.0.2.0/24"): "eth0",
+        IPv4Network("10.32.0.0/12"): "weave",
+    }
+
+
+@pytest.mark.parametrize(
+    ("count", "found"),
+    [
+        (1, []),
+        (3, []),
+        (
+            2,
+            [
+                "a new cluster of 2 control planes survives the loss of no more of them than one"
+                " of 1; name 1 or 3 in the inventory"
+            ],
+        ),
+    ],
+)
+def test_a_new_cluster_of_an_even_number_of_control_planes_is_refused(
+    count: int, found: list[str]
+) -> None:
+    names = [f"cp-{number}" for number in range(count)]
+    hosts = {name: replace(WELL, machine_id=name) for name in names}
+    assert between(hosts, names)["cp-0"] == found
+
+
+def test_a_living_cluster_may_have_two_control_planes_for_a_while() -> None:
+    hosts = {name: replace(WELL, machine_id=name, ca="one") for name in ("a", "b")}
+    assert between(hosts, ["a", "b"]) == {"a": [], "b": []}
+
+
+def test_a_new_host_tries_every_port_of_its_peers_and_the_size_of_packets() -> None:
+    peers = {"192.0.2.11": (True, True), "192.0.2.22": (False, False)}
+    assert targets(False, peers, 6443, weave=True) == [
+        "tcp:192.0.2.11:10250",
+        "tcp:192.0.2.11:6443",
+        "tcp:192.0.2.11:2379",
+        "tcp:192.0.2.11:2380",
+        "tcp:192.0.2.11:6783",
+        "tcp:192.0.2.22:10250",
+        "tcp:192.0.2.22:6783",
+        "udp:192.0.2.22:6783",
+        "udp:192.0.2.22:6784",
+        "mtu:192.0.2.22:6785",
+    ]
+
+
+def test_a_node_tries_new_hosts_only() -> None:
+    peers = {"192.0.2.11": (True, True), "192.0.2.22": (False, False)}
+    assert {each.split(":")[1] for each in targets(True, peers, 6443, weave=False)} == {
+        "192.0.2.22"
+    }
+
+
+def test_a_pair_is_named_by_what_does_not_pass() -> None:
+    silent = ["udp:192.0.2.22:6784", "tcp:192.0.2.22:6783", "mtu:192.0.2.22:6785"]
+    silent += ["mtu:192.0.2.23:6785"]
+    assert unreached(silent, {"192.0.2.22": "w-2", "192.0.2.23": "w-3", "192.0.2.24": "w-4"}) == [
+        "it does not reach w-2 (192.0.2.22) on UDP 6784, TCP 6783; open that between the"
+        " inventory's hosts",
+        "packets of 1463 bytes do not pass from it to w-3 (192.0.2.23); set the MTU of every card"
+        " and switch between them to 1500, or lower WEAVE_MTU",
+    ]
+
+
+@pytest.mark.parametrize(("slow", "warned"), [(1, False), (2, True)])
+def test_a_disk_is_slow_if_more_than_one_write_of_a_hundred_is(slow: int, warned: bool) -> None:
+    said = slow_disk([2.0] * (100 - slow) + [35.4] * slow)
+    assert (said is not None) == warned
+    if said:
+        assert said.startswith("warning: its disk takes 35 ms to sync a small write (p99)")
 
 
 def test_one_machine_id_on_two_hosts_is_found() -> None:

@@ -1,0 +1,64 @@
+"""What the cluster is to be, as typed values; made by barekube/settings.py, read everywhere."""
+
+import ipaddress
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the inventory: its name in the cluster, and the address nodes reach it by."""
+
+    name: str
+    address: str
+    control_plane: bool
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The same on every host. `weave`: the pod network is Weave's."""
+
+    name: str
+    version: str
+    api_name: str
+    api_port: int
+    service_network: str
+    pod_network: str
+    nodes: tuple[Node, ...]
+    ignored_preflight: tuple[str, ...] = ()
+    weave: bool = True
+
+    @property
+    def endpoint(self) -> str:
+        """kubeadm's controlPlaneEndpoint."""
+        return f"{self.api_name}:{self.api_port}"
+
+    @property
+    def control_planes(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.control_plane)
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """By what has its addresses there."""
+        return {"pods": self.pod_network, "services": self.service_network}
+
+    def node(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
+
+
+def overlap(cluster: Cluster) -> str | None:
+    """A sentence if the networks of pods, services and hosts have an address in common."""
+    pods = ipaddress.IPv4Network(cluster.pod_network)
+    services = ipaddress.IPv4Network(cluster.service_network)
+    if pods.overlaps(services):
+        return (
+            f"the network of pods ({pods}, IPALLOC_RANGE of the network's manifest) and that of"
+            f" services ({services}, service_network of group_data) overlap; change one of them"
+        )
+    for node in cluster.nodes:
+        for what, network in (("pods", pods), ("services", services)):
+            if ipaddress.IPv4Address(node.address) in network:
+                return (
+                    f"{node.name}: its address {node.address} is in the network of {what}"
+                    f" ({network}); choose another network for {what}"
+                )
+    return None

@@ -1,0 +1,284 @@
+"""Kubernetes objects of a directory of manifests: compared, applied, rolled out."""
+
+import json
+import secrets
+from collections.abc import Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError, ResourceNotFoundError
+from pyinfra import host, state
+from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+
+from barekube import api as cluster_api
+from barekube import manifests
+from barekube.api import Api, Trouble, found
+from barekube.cluster import Cluster
+from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
+
+_ROLLOUT_LIMIT = 900
+
+
+@operation()
+def applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
+    """The manifests of `directory` are what the API has; done once, by the first host that can.
+
+    Compared by a server-side dry run; no remote command where nothing differs.
+    """
+    yield from answering(_applied(cluster, directory))
+
+
+def _applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
+    if not acts_for_the_cluster():
+        host.noop("another host of this run does it")
+        return
+    try:
+        documents = manifests.read(directory)
+    except manifests.BadManifest as error:
+        yield from refuse(str(error))
+        return
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble as trouble:
+        if not state.is_executing:
+            for file, document in documents:
+                host.log(f"{manifests.title(document)}: from {file}, not checked by the API")
+            yield StringCommand("false")
+            return
+        yield from without_api(str(trouble))
+        return
+    todo, troubles = _compare(api, documents)
+    if troubles:
+        for sentence in troubles[:-1]:
+            host.log(sentence)
+        yield from refuse(troubles[-1])
+        return
+    if not todo:
+        host.noop(f"{len(documents)} objects are as in {directory}")
+        return
+    for document, diff in todo:
+        host.log(f"{manifests.title(document)}: {'changed' if diff else 'new'}")
+        if state.config.DIFF:
+            for line in diff:
+                host.log(f"  {line}")
+    yield FunctionCommand(_apply, (api, [document for document, _ in todo]), {})
+
+
+def _compare(
+    api: Api, documents: list[tuple[str, manifests.Object]]
+) -> tuple[list[tuple[manifests.Object, list[str]]], list[str]]:
+    todo: list[tuple[manifests.Object, list[str]]] = []
+    troubles = []
+    for file, document in documents:
+        what = f"{file}: {manifests.title(document)}"
+        try:
+            kind = api.dynamic.resources.get(
+                api_version=document["apiVersion"], kind=document["kind"]
+            )
+            live = _live(kind, document)
+            after = _send(kind, document, dry_run=True)
+        except ResourceNotFoundError:
+            troubles.append(f"{what}: the API has no such kind; correct the manifest")
+            continue
+        except (DynamicApiError, ApiException) as error:
+            troubles.append(f"{what}: the API refuses it: {_reason(error)}; correct the manifest")
+            continue
+        diff = list(manifests.difference(live, after))
+        if live is None:
+            todo.append((document, []))
+        elif diff:
+            todo.append((document, diff))
+    return todo, troubles
+
+
+def _live(kind: Any, document: manifests.Object) -> manifests.Object | None:  # noqa: ANN401
+    metadata = document["metadata"]
+    try:
+        answer = kind.get(name=metadata["name"], namespace=metadata.get("namespace"))
+    except NotFoundError:
+        return None
+    result: manifests.Object = answer.to_dict()
+    return result
+
+
+def _send(kind: Any, document: manifests.Object, *, dry_run: bool) -> manifests.Object:  # noqa: ANN401
+    options = {"dry_run": "All"} if dry_run else {}
+    answer = kind.server_side_apply(
+        body=document,
+        namespace=document["metadata"].get("namespace"),
+        field_manager=manifests.MANAGER,
+        force_conflicts=True,
+        **options,
+    )
+    result: manifests.Object = answer.to_dict()
+    return result
+
+
+def _reason(error: Any) -> str:  # noqa: ANN401
+    try:
+        return str(json.loads(error.body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return str(error.reason)
+
+
+def _apply(state: State, host: Host, api: Api, documents: list[manifests.Object]) -> bool:
+    for document in documents:
+        kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
+        try:
+            _send(kind, document, dry_run=False)
+        except (DynamicApiError, ApiException) as error:
+            host.log(f"{manifests.title(document)}: the API refuses it: {_reason(error)}")
+            return False
+    return True
+
+
+@operation()
+def password(cluster: Cluster, secret: str, key: str, used_by: str) -> Generator[PyinfraCommand]:
+    """Secret kube-system/`secret` holds a password that was made once, here, and is never shown.
+
+    `used_by` is the DaemonSet that runs with it: where that is there and the Secret is not, a new
+    one would split it. `--data password=<secret>` makes a new one. No remote command.
+    """
+    yield from answering(_password(cluster, secret, key, used_by))
+
+
+def _password(cluster: Cluster, name: str, key: str, used_by: str) -> Generator[PyinfraCommand]:
+    if not acts_for_the_cluster():
+        host.noop("another host of this run does it")
+        return
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble as trouble:
+        if state.is_executing:
+            yield from without_api(str(trouble))
+            return
+        host.log(f"Secret kube-system/{name}: made, if it is not there once the API answers")
+        yield StringCommand("false")
+        return
+    there = found(api.core.read_namespaced_secret, name, "kube-system")
+    if there is not None and not (there.data or {}).get(key):
+        yield from refuse(
+            f"Secret kube-system/{name} has no {key}; delete it, then run this again with --data"
+            f" password={name}"
+        )
+        return
+    renew = host.data.get("password") == name
+    if there is not None and not renew:
+        host.noop(f"its password is kept in Secret kube-system/{name}")
+        return
+    if not renew and found(api.apps.read_namespaced_daemon_set, used_by, "kube-system"):
+        yield from refuse(
+            f"Secret kube-system/{name} is gone, and {used_by} runs with what was in it; restore"
+            f" it, or make a new one with --data password={name} (pods do not reach each other"
+            " until the last node has it)"
+        )
+        return
+    host.log(f"Secret kube-system/{name}: {'a new password' if there else 'made'}")
+    yield FunctionCommand(_save_password, (api, name, key), {})
+
+
+def _save_password(state: State, host: Host, api: Api, name: str, key: str) -> bool:
+    body = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": "kube-system", "labels": manifests.OURS},
+        "stringData": {key: secrets.token_urlsafe(32)},
+    }
+    kind = api.dynamic.resources.get(api_version="v1", kind="Secret")
+    _send(kind, body, dry_run=False)
+    return True
+
+
+@operation()
+def rolled_out(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
+    """The DaemonSets of `directory` run as they are wanted, on every node, with the Secrets that
+    there are; a Secret that is newer than a pod rolls them, node by node. No remote command."""
+    yield from answering(_rolled_out(cluster, directory))
+
+
+def _rolled_out(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
+    if not acts_for_the_cluster():
+        host.noop("another host of this run does it")
+        return
+    wanted = [each for _, each in manifests.read(directory) if each["kind"] == "DaemonSet"]
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble as trouble:
+        if state.is_executing:
+            yield from without_api(str(trouble))
+        return
+    for document in wanted:
+        name, space = document["metadata"]["name"], document["metadata"]["namespace"]
+        title = manifests.title(document)
+        live = found(api.apps.read_namespaced_daemon_set, name, space)
+        if live is None:
+            # A preview before the first run.
+            continue
+        newer = _newer_secrets(api, document)
+        if newer:
+            host.log(f"{title}: restart, node by node ({', '.join(newer)} newer than its pods)")
+            yield FunctionCommand(_restart, (api, name, space), {})
+        if lacking := _unfinished(api, name, space):
+            host.log(f"waits for {title}, {_ROLLOUT_LIMIT} s at most: {lacking}")
+            yield FunctionCommand(_await_rollout, (cluster, title, name, space), {})
+    host.noop(f"{len(wanted)} DaemonSets run as they are in {directory}")
+
+
+def _newer_secrets(api: Api, document: manifests.Object) -> list[str]:
+    """The Secrets that are newer than a pod that was started with them."""
+    space = document["metadata"]["namespace"]
+    wanted = manifests.secrets_of(document)
+    if not wanted:
+        return []
+    labels = document["spec"]["selector"]["matchLabels"]
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    pods = api.core.list_namespaced_pod(space, label_selector=selector).items
+    oldest = min((pod.metadata.creation_timestamp for pod in pods), default=None)
+    result = []
+    for name in wanted:
+        secret = found(api.core.read_namespaced_secret, name, space)
+        if secret is None or oldest is None:
+            continue
+        written = max(each.time for each in secret.metadata.managed_fields)
+        if written > oldest:
+            result.append(f"Secret {name}")
+    return result
+
+
+def _restart(state: State, host: Host, api: Api, name: str, space: str) -> bool:
+    """As `kubectl rollout restart` does it; the annotation is not ours to take away again."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    annotations = {"kubectl.kubernetes.io/restartedAt": now}
+    patch = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+    api.apps.patch_namespaced_daemon_set(name, space, patch, field_manager="barekube-restart")
+    return True
+
+
+def _unfinished(api: Api, name: str, space: str) -> str | None:
+    live = api.apps.read_namespaced_daemon_set(name, space)
+    status = live.status
+    if (status.observed_generation or 0) < live.metadata.generation:
+        return "its controller has not seen the change yet"
+    wanted = status.desired_number_scheduled
+    updated, runs = status.updated_number_scheduled or 0, status.number_available or 0
+    if updated >= wanted and runs >= wanted:
+        return None
+    return f"{updated} of {wanted} pods are as wanted, {runs} run"
+
+
+def _await_rollout(
+    state: State, host: Host, cluster: Cluster, title: str, name: str, space: str
+) -> bool:
+    lacking = wait(
+        title, _ROLLOUT_LIMIT, lambda: _unfinished(cluster_api.connect(cluster), name, space)
+    )
+    if lacking is None:
+        return True
+    host.log(
+        f"{title} is not rolled out in {_ROLLOUT_LIMIT} s: {lacking}; look at `kubectl -n {space}"
+        f" get pods -o wide`, then run this again"
+    )
+    return False

@@ -1,0 +1,44 @@
+"""Networks that must not overlap."""
+
+from dataclasses import replace
+
+import pytest
+
+from barekube.cluster import Cluster, Node, overlap
+
+HOME = Cluster(
+    name="home",
+    version="1.37.2",
+    api_name="api.home",
+    api_port=6443,
+    service_network="10.96.0.0/12",
+    pod_network="10.32.0.0/12",
+    nodes=(Node("cp-1", "192.0.2.11", control_plane=True),),
+)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "sentence"),
+    [
+        (HOME, None),
+        (
+            replace(HOME, service_network="10.40.0.0/16"),
+            "the network of pods (10.32.0.0/12, IPALLOC_RANGE of the network's manifest) and that"
+            " of services (10.40.0.0/16, service_network of group_data) overlap; change one of"
+            " them",
+        ),
+        (
+            replace(HOME, pod_network="192.0.0.0/16"),
+            "cp-1: its address 192.0.2.11 is in the network of pods (192.0.0.0/16); choose another"
+            " network for pods",
+        ),
+        (
+            replace(HOME, service_network="192.0.2.0/24"),
+            "cp-1: its address 192.0.2.11 is in the network of services (192.0.2.0/24); choose"
+            " another network for services",
+        ),
+    ],
+    ids=["apart", "pods and services", "pods and hosts", "services and hosts"],
+)
+def test_networks_have_no_address_in_common(cluster: Cluster, sentence: str | None) -> None:
+    assert overlap(cluster) == sentence
