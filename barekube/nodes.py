@@ -24,6 +24,15 @@ def address(node: k8s.V1Node) -> str:
     return next((a.address for a in node.status.addresses if a.type == "InternalIP"), "")
 
 
+def others(api: Api, name: str) -> dict[str, str]:
+    """The Ready nodes beside `name`, by their addresses."""
+    return {
+        address(node): node.metadata.name
+        for node in api.core.list_node().items
+        if is_ready(node) and node.metadata.name != name
+    }
+
+
 def is_ready(node: k8s.V1Node) -> bool:
     return any(c.type == "Ready" and c.status == "True" for c in node.status.conditions or [])
 

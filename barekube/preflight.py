@@ -176,7 +176,7 @@ def _room(host: Checkup, wanted: Wanted) -> list[str]:
             f"its route to {route} ({card}) overlaps the network of {what}, {network}; choose"
             " another one"
             for route, card in host.routes.items()
-            if route.overlaps(ipaddress.IPv4Network(network))
+            if route.prefixlen and route.overlaps(ipaddress.IPv4Network(network))
         ]
     return result
 

@@ -80,11 +80,7 @@ def _paired(cluster: Cluster) -> Generator[PyinfraCommand]:
         if state.is_executing:
             yield from without_api(str(trouble))
         return
-    others = {
-        nodes.address(node): node.metadata.name
-        for node in api.core.list_node().items
-        if nodes.is_ready(node) and node.metadata.name != host.name
-    }
+    others = nodes.others(api, host.name)
     end = time.monotonic() + (_PAIRS_LIMIT if state.is_executing else 0)
     while True:
         warnings = weave.broken(host.get_fact(WeaveReport), host.name, others)

@@ -64,7 +64,7 @@ def _applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
         if state.config.DIFF:
             for line in diff:
                 host.log(f"  {line}")
-    yield FunctionCommand(_apply, (api, [document for document, _ in todo]), {})
+    yield FunctionCommand(apply, (api, [document for document, _ in todo]), {})
 
 
 def _compare(
@@ -124,7 +124,8 @@ def _reason(error: Any) -> str:  # noqa: ANN401
         return str(error.reason)
 
 
-def _apply(state: State, host: Host, api: Api, documents: list[manifests.Object]) -> bool:
+def apply(state: State, host: Host, api: Api, documents: list[manifests.Object]) -> bool:
+    """Send the objects, in their order; False, with the reason said, at the first refused one."""
     for document in documents:
         kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
         try:
@@ -221,7 +222,7 @@ def _rolled_out(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
         if newer:
             host.log(f"{title}: restart, node by node ({', '.join(newer)} newer than its pods)")
             yield FunctionCommand(_restart, (api, name, space), {})
-        if lacking := _unfinished(api, name, space):
+        if lacking := unfinished(api, name, space):
             host.log(f"waits for {title}, {_ROLLOUT_LIMIT} s at most: {lacking}")
             yield FunctionCommand(_await_rollout, (cluster, title, name, space), {})
     host.noop(f"{len(wanted)} DaemonSets run as they are in {directory}")
@@ -257,12 +258,13 @@ def _restart(state: State, host: Host, api: Api, name: str, space: str) -> bool:
     return True
 
 
-def _unfinished(api: Api, name: str, space: str) -> str | None:
+def unfinished(api: Api, name: str, space: str, away: int = 0) -> str | None:
+    """What a DaemonSet lacks until its pods run as wanted; `away` nodes are not waited for."""
     live = api.apps.read_namespaced_daemon_set(name, space)
     status = live.status
     if (status.observed_generation or 0) < live.metadata.generation:
         return "its controller has not seen the change yet"
-    wanted = status.desired_number_scheduled
+    wanted = status.desired_number_scheduled - away
     updated, runs = status.updated_number_scheduled or 0, status.number_available or 0
     if updated >= wanted and runs >= wanted:
         return None
@@ -273,7 +275,7 @@ def _await_rollout(
     state: State, host: Host, cluster: Cluster, title: str, name: str, space: str
 ) -> bool:
     lacking = wait(
-        title, _ROLLOUT_LIMIT, lambda: _unfinished(cluster_api.connect(cluster), name, space)
+        title, _ROLLOUT_LIMIT, lambda: unfinished(cluster_api.connect(cluster), name, space)
     )
     if lacking is None:
         return True

@@ -1,0 +1,170 @@
+"""What the proof after a deploy tries, and how its answers are judged."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+SPACE = "barekube-verify"
+WEAVE_GROUP = "needs Weave"
+HOST_PORT = 38080
+_LEAST_DAYS = 30
+_LEAST_ROOM = 0.15  # kubelet evicts pods and deletes images from there on
+_CLOCK_LIMIT = 5.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at on one host. `good` is None where it could not be checked;
+    `words` say what was found; `group` is what it needs that not every site has."""
+
+    title: str
+    host: str
+    good: bool | None
+    words: str
+    seconds: float = 0.0
+    group: str = ""
+
+    @property
+    def line(self) -> str:
+        said = {True: "ok", False: "FAILED", None: "not checked"}[self.good]
+        return f"{said}: {self.title}, {self.words} ({self.seconds:.2f} s)"
+
+
+@dataclass(frozen=True)
+class Pods:
+    """The pods of one node, by what they are ("probe", "closed", "stranger"), with addresses."""
+
+    node: str
+    address: str
+    pods: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Try:
+    """A request that a host sends: to a pod of its own that is to ask further, or straight on.
+
+    `passes`: whether it must be answered, or must not; `other`: the node at its far end.
+    """
+
+    title: str
+    address: str
+    port: int
+    path: str
+    passes: bool = True
+    group: str = ""
+    other: str = ""
+
+
+def tries(own: Pods, others: Sequence[Pods], service: str, node_port: int) -> list[Try]:
+    """What one host tries; `service` is the ClusterIP of the Service that answers locally."""
+
+    def ask(asker: str, host: str, port: int) -> tuple[str, int, str]:
+        path = f"/dial?protocol=http&request=hostname&host={host}&port={port}"
+        return own.pods[asker], 8080, path
+
+    result = [
+        Try(f"pods on {other.node}", *ask("probe", other.pods["probe"], 8080), other=other.node)
+        for other in others
+    ]
+    return [
+        *result,
+        Try("DNS", *ask("probe", f"names.{SPACE}.svc.cluster.local", 8080)),
+        Try("Service", *ask("probe", service, 80)),
+        Try("NodePort", own.address, node_port, "/hostname"),
+        Try("hostPort", own.address, HOST_PORT, "/hostname"),
+        Try("policy lets in", *ask("probe", own.pods["closed"], 8080), group=WEAVE_GROUP),
+        Try(
+            "policy keeps out",
+            *ask("stranger", own.pods["closed"], 8080),
+            passes=False,
+            group=WEAVE_GROUP,
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: the body's last line, and after how many seconds."""
+
+    text: str
+    seconds: float
+
+    @property
+    def answered(self) -> bool:
+        """agnhost says {"responses": [a pod's name]} of what it dialled, else the name itself."""
+        if self.text.startswith("{"):
+            return '"responses"' in self.text
+        return self.text.startswith("probe-")
+
+
+def judge(
+    host: str, asked: Sequence[Try], answers: Sequence[Answer], resolvers: Iterable[str]
+) -> list[Check]:
+    """The checks of one host. `resolvers` are the nodes that CoreDNS runs on: where the way to
+    one of them is broken, DNS says nothing about DNS."""
+    result = []
+    lost = {
+        each.other
+        for each, answer in zip(asked, answers, strict=True)
+        if each.other and not answer.answered
+    }
+    for each, answer in zip(asked, answers, strict=True):
+        good: bool | None = answer.answered == each.passes
+        words = "answered" if answer.answered else f"no answer: {answer.text[:160] or 'silence'}"
+        if not each.passes:
+            words = "and was answered all the same" if answer.answered else "nothing came back"
+        blamed = sorted(lost.intersection(resolvers))
+        if each.title == "DNS" and not good and blamed:
+            good, words = None, f"for {' and '.join(blamed)}, where CoreDNS runs, is not reached"
+        result.append(Check(each.title, host, good, words, answer.seconds, each.group))
+    return result
+
+
+def certificates(host: str, ends: Mapping[str, datetime], now: datetime) -> Check:
+    """Whether all certificates of a host are good for a month; `ends` by their files."""
+    if not ends:
+        return Check("certificates", host, None, "none was found")
+    file, end = min(ends.items(), key=lambda item: item[1])
+    return Check(
+        "certificates",
+        host,
+        end - now > timedelta(days=_LEAST_DAYS),
+        f"the first of {len(ends)} to end is {file}, on {end.astimezone(UTC):%Y-%m-%d}",
+    )
+
+
+def room(host: str, free: int, size: int) -> Check:
+    """Whether /var has room (in KiB) before kubelet begins to evict."""
+    share = free / size if size else 0.0
+    return Check("disk", host, share > _LEAST_ROOM, f"{share:.0%} of /var are free")
+
+
+def clocks(offsets: Mapping[str, float]) -> list[Check]:
+    """Whether the hosts agree on the time; `offsets` are seconds against the controller."""
+    middle = statistics.median(offsets.values()) if offsets else 0.0
+    return [
+        Check("clock", host, abs(offset - middle) < _CLOCK_LIMIT, f"{offset - middle:+.1f} s")
+        for host, offset in offsets.items()
+    ]
+
+
+def table(checks: Sequence[Check]) -> list[str]:
+    """A line a title: on how many hosts it is well, and where it is not; then the sums."""
+    lines = []
+    for title in dict.fromkeys(_kind(each) for each in checks):
+        mine = [each for each in checks if _kind(each) == title]
+        good = sum(each.good is True for each in mine)
+        bad = [each.host for each in mine if each.good is False]
+        unknown = [each.host for each in mine if each.good is None]
+        line = f"{title:<18} {good}/{len(mine)}"
+        line += f"  FAILED on {', '.join(dict.fromkeys(bad))}" if bad else ""
+        line += f"  not checked on {', '.join(dict.fromkeys(unknown))}" if unknown else ""
+        lines.append(line)
+    counts = [sum(each.good is value for each in checks) for value in (True, False, None)]
+    lines.append(f"ok: {counts[0]}, FAILED: {counts[1]}, not checked: {counts[2]}")
+    return lines
+
+
+def _kind(check: Check) -> str:
+    return "node pairs" if check.title.startswith("pods on ") else check.title

@@ -1,0 +1,29 @@
+"""Prove that the cluster works: try what pods and hosts rely on, from every node.
+
+It makes pods in a namespace of its own and removes it. `--data look=true` makes nothing.
+"""
+
+from pathlib import Path
+
+from pyinfra import host
+
+from barekube import remote, settings
+from barekube.operations import order, verify
+
+remote.notice_silence(host)
+
+cluster = settings.cluster()
+
+verify.looked(name="Look at nodes, clocks, certificates, disks", cluster=cluster)
+order.barrier(name="Every host was looked at")
+if not host.data.get("look"):
+    verify.made(
+        name="Start pods on every node", cluster=cluster, directory=Path("manifests/verify")
+    )
+    order.barrier(name="Pods run on every node")
+    verify.tried(name="Try DNS, pairs, Services, ports, policies", cluster=cluster)
+    order.barrier(name="Everything was tried")
+    verify.removed(name="Remove these pods", cluster=cluster)
+    order.barrier(name="These pods are gone")
+verify.told(name="Sum up")
+order.barrier(name="The cluster is proven")
