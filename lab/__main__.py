@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from bundle.errors import BundleError
-from lab import disks, guests, image, kernel, kubeconfig, machine, shell, wires
+from lab import disks, guests, image, kernel, kubeconfig, machine, pod_network, shell, wires
 from lab.errors import LabError
 from lab.hosts import Host, Lab, load
 from lab.paths import STATE
@@ -99,6 +99,7 @@ def _up(lab: Lab, names: Sequence[str]) -> None:
         guests.end_all()
         wires.up()
     guests.serve_bundle()
+    pod_network.choose()
     _power_on(lab, wanted)
     timed("boot")
     print("lab: up; " + ", ".join(f"{what} {spent:.0f} s" for what, spent in times))
