@@ -47,7 +47,7 @@ lab: lab-needs .venv/.ready
 lab-needs:
 	@echo 'make lab: needs root on Debian 12 or 13, 2 cores, 16 GiB of memory, 25 GB of disk in'
 	@echo '~/.cache/barekube, and the package registries of Debian, Python and Go; no KVM.'
-	@echo 'It installs Debian packages that it lacks. About 45 minutes the first time, then 5.'
+	@echo 'It installs Debian packages that it lacks. About 50 minutes the first time, then 5.'
 
 lab-down: .venv/.ready
 	$(PYTHON) -m lab down
@@ -55,7 +55,7 @@ lab-down: .venv/.ready
 test: test-needs .venv/.ready style types fast-tests lab-tests
 
 test-needs:
-	@echo 'make test: needs what `make lab` needs; about 60 minutes the first time, then 25.'
+	@echo 'make test: needs what `make lab` needs; about 65 minutes the first time, then 25.'
 	@echo 'It starts the lab anew and leaves it running.'
 
 style: .venv/.ready

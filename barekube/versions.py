@@ -12,6 +12,8 @@ RUNC: Final = "1.5.2"
 CNI_PLUGINS: Final = "1.9.1"
 CRI_TOOLS: Final = "1.36.0"
 TRAEFIK: Final = "3.7.9"
+# Upstream's program for network tests: test/images/agnhost/VERSION in Kubernetes' source.
+AGNHOST: Final = "2.66.1"
 
 # Debian versions as pkgs.k8s.io has them; the suffix is its packaging revision.
 KUBERNETES_DEB: Final = f"{KUBERNETES}-1.1"
@@ -26,6 +28,8 @@ IMAGES: Final = {
     "coredns": f"registry.k8s.io/coredns/coredns:v{COREDNS}",
     "etcd": f"registry.k8s.io/etcd:{ETCD}-0",
     "pause": f"registry.k8s.io/pause:{PAUSE}",
+    "traefik": f"docker.io/library/traefik:v{TRAEFIK}",
+    "agnhost": f"registry.k8s.io/e2e-test-images/agnhost:{AGNHOST}",
 }
 
 # What `uname -m` prints -> what Kubernetes and Go call it.

@@ -207,9 +207,14 @@ class Builder:
     def _image(self, name: str, image: Image, arch: str) -> Done:
         programs = self._entry(image.component, arch)
         debs: dict[str, str] = {}
-        if image.iptables:
-            system = self._entry(debian.PROXY_RELEASE, arch)
-            debs = {name: system.files[name] for name in system.notes["image"]}
+        if image.iptables or image.certificates:
+            system = self._entry(debian.IMAGE_RELEASE, arch)
+            debs = {
+                name: digest
+                for name, digest in system.files.items()
+                if (image.iptables and name in system.notes["image"])
+                or (image.certificates and name.startswith("ca-certificates_"))
+            }
         key = key_of(
             programs=programs.files,
             debs=debs,
@@ -217,7 +222,7 @@ class Builder:
             recipe=recipe("images", "oci"),
         )
         files = {program: programs.path(program) for program in programs.files}
-        unpacked = [self._entry(debian.PROXY_RELEASE, arch).path(deb) for deb in debs]
+        unpacked = [self._entry(debian.IMAGE_RELEASE, arch).path(deb) for deb in debs]
         make = partial(images.make, image, arch, files, unpacked, self.paths, key)
         return self._recorded(name, key, make)
 

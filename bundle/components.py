@@ -58,6 +58,8 @@ KUBERNETES_PROGRAMS: Final = (
     "kube-scheduler",
     "kube-proxy",
 )
+# What tests of a network run in pods; upstream's program for that.
+AGNHOST: Final = "agnhost"
 # Folder of the source -> the plugins in it; what upstream's archive for Linux has.
 CNI_PLUGINS: Final = {
     "ipam": ("dhcp", "host-local", "static"),
@@ -78,8 +80,12 @@ CNI_PLUGINS: Final = {
 KUBERNETES: Final = Component(
     "kubernetes",
     versions.KUBERNETES,
-    {name: f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES_PROGRAMS},
-    _kubernetes_stamps(),
+    {
+        **{name: f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES_PROGRAMS},
+        AGNHOST: "k8s.io/kubernetes/test/images/agnhost",
+    },
+    # Of the programs' own packages only agnhost's has such a variable.
+    {**_kubernetes_stamps(), "main.Version": versions.AGNHOST},
     minutes=9,
 )
 CONTAINERD: Final = Component(
@@ -132,10 +138,28 @@ ETCD: Final = Component(
 COREDNS: Final = Component(
     "coredns", versions.COREDNS, {"coredns": "github.com/coredns/coredns"}, minutes=3
 )
+_TRAEFIK = "github.com/traefik/traefik/v3"
+TRAEFIK: Final = Component(
+    "traefik",
+    versions.TRAEFIK,
+    {"traefik": f"{_TRAEFIK}/cmd/traefik"},
+    {f"{_TRAEFIK}/pkg/version.Version": versions.TRAEFIK},
+    minutes=5,
+)
 # The lab's own pod network; its source is in this repository, so it has no upstream version.
 LAB_NETWORK: Final = Component(
     "lab-network", "1", {"lab-network": "."}, directory=REPOSITORY / "lab/network"
 )
 
 # In the order that a lab needs them.
-COMPONENTS: Final = (KUBERNETES, CONTAINERD, RUNC, CNI, CRI_TOOLS, ETCD, COREDNS, LAB_NETWORK)
+COMPONENTS: Final = (
+    KUBERNETES,
+    CONTAINERD,
+    RUNC,
+    CNI,
+    CRI_TOOLS,
+    ETCD,
+    COREDNS,
+    LAB_NETWORK,
+    TRAEFIK,
+)

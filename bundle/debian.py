@@ -35,9 +35,9 @@ HOST_PACKAGES: Final = {
 }
 # What the packages that are made here depend on, beyond a minimal system.
 DEPENDENCIES: Final = ("libseccomp2", "mount", "util-linux")
-# What kube-proxy's image is made of, and the release that it is taken from.
+# What kube-proxy's image is made of, and the release that packages in images are taken from.
 PROXY_PACKAGES: Final = ("iptables", "nftables", "conntrack", "kmod")
-PROXY_RELEASE: Final = "bookworm"
+IMAGE_RELEASE: Final = "bookworm"
 
 _SOURCES: Final = Path("/etc/apt")
 _KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"

@@ -125,7 +125,7 @@ def _c_toolchain() -> str:
 
 def _sources(component: Component) -> dict[str, str]:
     """What decides about a component's content: its module files, and sources that are here."""
-    found = sorted(component.module.glob("go.*")) + sorted(component.module.glob("**/*.go"))
+    found = sorted(component.module.rglob("go.*")) + sorted(component.module.rglob("*.go"))
     if not found:
         raise BundleError(f"{component.module}: there is no go.mod; check the repository out whole")
     return {str(path.relative_to(component.module)): path.read_text() for path in found}

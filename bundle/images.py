@@ -8,7 +8,7 @@ from typing import Final
 
 from barekube import versions
 from bundle import oci, registry
-from bundle.components import COREDNS, ETCD, KUBERNETES, LAB_NETWORK
+from bundle.components import AGNHOST, COREDNS, ETCD, KUBERNETES, LAB_NETWORK, TRAEFIK
 from bundle.integrity import Part
 from bundle.machine import run
 from bundle.oci import Node
@@ -40,11 +40,17 @@ class Image:
     # Path in the image -> program of the component.
     programs: Mapping[str, str]
     entrypoint: str
+    # What the entry point gets where a pod says nothing.
+    arguments: tuple[str, ...] = ()
     user: str = ""
     # Capabilities of the entry point's file.
     capabilities: int = 0
     # Does it hold the Debian packages that kube-proxy calls?
     iptables: bool = False
+    # Does it hold the authorities that Debian trusts?
+    certificates: bool = False
+    # What upstream's image has and this one has not.
+    lacks: str = ""
 
 
 def _kubernetes(name: str) -> Image:
@@ -82,16 +88,31 @@ IMAGES: Final = (
         {"/lab-network": "lab-network"},
         "/lab-network",
     ),
+    # Its module has no built web pages; without --api.dashboard=false, --api logs that as an error.
+    Image(
+        versions.IMAGES["traefik"],
+        TRAEFIK.name,
+        {"/usr/local/bin/traefik": "traefik"},
+        "/usr/local/bin/traefik",
+        certificates=True,
+        lacks="the dashboard's pages",
+    ),
+    Image(
+        versions.IMAGES["agnhost"],
+        KUBERNETES.name,
+        {"/agnhost": AGNHOST},
+        "/agnhost",
+        ("pause",),
+        lacks="shell, curl, dig",
+    ),
 )
 
 
-def _unpack(debs: list[Path], root: Path) -> dict[str, Node]:
-    """The files of Debian packages, with iptables' names pointing at the nft flavour.
+def _iptables(root: Path) -> dict[str, Node]:
+    """The files of unpacked packages, with iptables' names pointing at the nft flavour.
 
     On a machine the package's script makes those links by update-alternatives.
     """
-    for deb in debs:
-        run(["dpkg-deb", "-x", deb, root], what=f"unpacking {deb.name}")
     tree = {
         name: node
         for name, node in oci.read_tree(root).items()
@@ -102,16 +123,26 @@ def _unpack(debs: list[Path], root: Path) -> dict[str, Node]:
     return {**tree, **{f"usr/sbin/{name}": Node(link="xtables-nft-multi") for name in links}}
 
 
+def _certificates(root: Path) -> dict[str, Node]:
+    """The one file of authorities that on a machine ca-certificates' script makes."""
+    found = sorted((root / "usr/share/ca-certificates").rglob("*.crt"))
+    return {"etc/ssl/certs/ca-certificates.crt": Node(b"".join(x.read_bytes() for x in found))}
+
+
 def make(
     image: Image, arch: str, programs: Mapping[str, Path], debs: list[Path], paths: Paths, key: str
 ) -> Part:
     """Make an image of one architecture and put it into the registry."""
     tree = dict(_ACCOUNTS)
     with tempfile.TemporaryDirectory(dir=paths.bundle, prefix=".new-") as work:
+        root = Path(work) / "root"
+        root.mkdir()
+        for deb in debs:
+            run(["dpkg-deb", "-x", deb, root], what=f"unpacking {deb.name}")
         if image.iptables:
-            root = Path(work) / "root"
-            root.mkdir()
-            tree = {**_unpack(debs, root), **tree}
+            tree = {**_iptables(root), **tree}
+        if image.certificates:
+            tree |= _certificates(root)
         for path, program in image.programs.items():
             capabilities = image.capabilities if path == image.entrypoint else 0
             tree[path.lstrip("/")] = Node(programs[program], 0o755, capabilities=capabilities)
@@ -126,6 +157,7 @@ def make(
             "config": {
                 "Env": [f"PATH={PATH}"],
                 "Entrypoint": [image.entrypoint],
+                **({"Cmd": list(image.arguments)} if image.arguments else {}),
                 "WorkingDir": "/",
                 **({"User": image.user} if image.user else {}),
             },

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Final
 
-from barekube import versions
 from bundle import aptrepo, debian, images, registry
 from bundle.components import KUBERNETES
 from bundle.integrity import Record
@@ -14,7 +13,6 @@ from bundle.trust import Signer
 NOT_BUILT: Final = {
     "docker.io/rajchaudhuri/weave-kube:2.9.0": "the pod network Weave; a lab has its own instead",
     "docker.io/rajchaudhuri/weave-npc:2.9.0": "network policies of Weave",
-    f"docker.io/library/traefik:v{versions.TRAEFIK}": "Ingress",
     "docker.io/rook/ceph": "Rook, so all storage of the cluster",
     "quay.io/ceph/ceph": "Ceph, so all storage of the cluster",
     "quay.io/cephcsi/cephcsi": "volumes from Ceph",
@@ -23,6 +21,8 @@ _WITHOUT: Final = {
     "kube-proxy": "Services",
     "coredns": "names in the cluster",
     "network": "the lab's own pod network",
+    "traefik": "Ingress",
+    "agnhost": "test of the network between pods",
 }
 
 
@@ -34,10 +34,14 @@ def _purpose(name: str) -> str:
 def _image_rows(record: Record) -> list[tuple[str, str, str]]:
     present = registry.images(record)
     rows = []
-    built = {image.name: image.component for image in images.IMAGES}
+    built = {
+        image.name: f"built from {image.component}"
+        + (f", without {image.lacks}" if image.lacks else "")
+        for image in images.IMAGES
+    }
     for name in [*built, *sorted(set(present) - set(built))]:
         platforms = ", ".join(sorted(p.removeprefix("linux/") for p in present.get(name, {})))
-        source = f"built from {built[name]}" if name in built else "added"
+        source = built.get(name, "added")
         state = f"{platforms} ({source})" if platforms else "missing"
         rows.append((f"image {name}", state, "" if platforms else _purpose(name)))
     for name, purpose in NOT_BUILT.items():

@@ -7,7 +7,7 @@ them nor takes a module that go.sum does not have.
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from barekube import versions
@@ -26,14 +26,19 @@ _MODULES = {
     "cri-tools": ("sigs.k8s.io/cri-tools",),
     "etcd": tuple(f"go.etcd.io/etcd/{name}/v3" for name in ("server", "etcdctl", "etcdutl")),
     "coredns": ("github.com/coredns/coredns",),
+    "traefik": ("github.com/traefik/traefik/v3",),
 }
 
 
-def replacements(upstream: Mapping[str, object], version: str) -> Iterator[str]:
+def replacements(
+    upstream: Mapping[str, object], version: str, ours: Collection[str] = ()
+) -> Iterator[str]:
     """Upstream's own replace lines; Go heeds them only in the main module, so they are copied.
 
     One that points into its repository becomes the same module as it was published: Kubernetes
-    publishes k8s.io/api v0.37.2 with v1.37.2. (etcd's modules require each other by version.)
+    publishes k8s.io/api v0.37.2 with v1.37.2. Where upstream does not publish it, a directory of
+    the same name beside our go.mod takes its place; `ours` names those that there are. (etcd's
+    modules require each other by version.)
     """
     replaces = upstream.get("Replace") or []
     assert isinstance(replaces, list)  # noqa: S101 - what `go mod edit -json` documents
@@ -44,11 +49,14 @@ def replacements(upstream: Mapping[str, object], version: str) -> Iterator[str]:
             yield f"{old} {old_version} => {new['Path']} {new['Version']}".replace("  ", " ")
         elif old.startswith("k8s.io/"):
             yield f"{old} => {old} v0.{version.split('.', 1)[1]}"
+        elif (name := Path(new["Path"]).name) in ours:
+            yield f"{old} => ./{name}"
 
 
 def go_mod(component: Component, go: Go) -> str:
     """The text of a component's go.mod, before Go has completed it."""
     version = f"v{component.version}"
+    ours = [path.parent.name for path in component.module.glob("*/go.mod")]
     newest = "1.21"
     blocks: dict[str, set[str]] = {"require": set(), "replace": set(), "exclude": set()}
     for module in _MODULES[component.name]:
@@ -56,7 +64,7 @@ def go_mod(component: Component, go: Go) -> str:
         upstream = json.loads(go.ask("mod", "edit", "-json", found["GoMod"]))
         newest = max(newest, upstream["Go"], key=as_tuple)
         blocks["require"].add(f"{module} {version}")
-        blocks["replace"] |= set(replacements(upstream, component.version))
+        blocks["replace"] |= set(replacements(upstream, component.version, ours))
         blocks["exclude"] |= {f"{x['Path']} {x['Version']}" for x in upstream.get("Exclude") or []}
     text = f"module barekube.lab/bundle/{component.name}\n\ngo {newest}\n"
     for verb, lines in blocks.items():

@@ -74,7 +74,7 @@ def _up(lab: Lab, names: Sequence[str]) -> None:
     missing += [f"Debian {name} (1 min)" for name in images if not image.path(name).exists()]
     print(
         f"lab: {', '.join(host.name for host in wanted)}; to build:"
-        f" {', '.join(missing) or 'nothing'}, and what the bundle lacks (25 min for all of it)",
+        f" {', '.join(missing) or 'nothing'}, and what the bundle lacks (30 min for all of it)",
         flush=True,
     )
     began = time.monotonic()

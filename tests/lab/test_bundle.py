@@ -43,6 +43,8 @@ VERSIONS = {
     "etcdutl": (["version"], f"etcdutl version: {versions.ETCD}"),
     "coredns": (["-version"], f"CoreDNS-{versions.COREDNS}"),
     "pause": (["-v"], f"pause.c v{versions.PAUSE}"),
+    "traefik": (["version"], versions.TRAEFIK),
+    "agnhost": (["--version"], f"version {versions.AGNHOST}"),
     **{
         plugin: (["--version"], f"CNI {plugin} plugin v{versions.CNI_PLUGINS}")
         for plugin in components.CNI.programs
@@ -108,6 +110,11 @@ def test_a_program_says_the_version_of_its_tag(paths: Paths, name: str) -> None:
 def test_every_program_that_is_compiled_is_asked_for_its_version() -> None:
     compiled = {name for component in components.COMPONENTS for name in component.programs}
     assert compiled - set(VERSIONS) == {"lab-network"}
+
+
+def test_agnhosts_tag_is_that_of_the_kubernetes_which_it_is_built_from(paths: Paths) -> None:
+    source = paths.cache / f"go/mod/k8s.io/kubernetes@v{versions.KUBERNETES}"
+    assert (source / "test/images/agnhost/VERSION").read_text().strip() == versions.AGNHOST
 
 
 def test_runc_has_seccomp_and_needs_no_library(paths: Paths) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from barekube import versions
 from bundle import __main__ as command
-from bundle import build, listing
+from bundle import build, listing, registry
 from bundle.build import Builder, Done, Step
 from bundle.errors import BundleError
 from bundle.integrity import Part, Record, sha256
@@ -126,6 +127,18 @@ def test_the_list_says_what_is_missing_and_what_fails_without_it(paths: Paths) -
         "missing",
         "the pod network Weave; a lab has its own instead",
     ]
+
+
+def test_the_list_says_what_an_image_lacks_that_upstreams_has(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bundle.trust.Signer.fingerprint", lambda self: "0A")
+    name = versions.IMAGES["traefik"]
+    record = Record(paths.manifest)
+    record.put("a", registry.image_part("", name, "linux/amd64", {"digest": "sha256:0a"}, []))
+    said = listing.table(paths, record)
+    (line,) = (line for line in said.splitlines() if name in line)
+    assert line.split(None, 2)[2] == "amd64 (built from traefik, without the dashboard's pages)"
 
 
 def test_a_sentence_and_a_status_and_no_traceback(

@@ -1,8 +1,10 @@
 """What is compiled and packed, and that it is what the version table says."""
 
+import json
 import os
 import re
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from barekube import versions
 from bundle import golang, images, packages, pin
 from bundle.components import CNI, COMPONENTS, ETCD, LAB_NETWORK, MODULES, RUNC, Component
 from bundle.packages import KUBERNETES_PACKAGES, containerd_package
+from bundle.paths import Paths
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -61,6 +64,14 @@ def test_upstreams_own_replacements_are_copied_and_those_into_its_repository_are
     assert list(pin.replacements({"Replace": None}, "1.0.0")) == []
 
 
+def test_a_directory_of_upstreams_that_no_module_has_is_replaced_by_ours_of_that_name() -> None:
+    upstream = {
+        "Replace": [{"Old": {"Path": "example.org/a/ext"}, "New": {"Path": "./pkg/dynamic/ext"}}]
+    }
+    assert list(pin.replacements(upstream, "3.7.9", ["ext"])) == ["example.org/a/ext => ./ext"]
+    assert list(pin.replacements(upstream, "3.7.9", ["api"])) == []
+
+
 def test_nothing_here_names_a_package_registry() -> None:
     """They are taken from the settings of the machine that builds."""
     files = [
@@ -106,10 +117,57 @@ def test_the_newest_go_that_a_component_wants_is_wanted() -> None:
         assert found and golang.as_tuple(found[1]) <= wanted
 
 
-def test_every_image_that_kubeadm_asks_for_is_made() -> None:
+def test_every_image_of_the_table_is_made() -> None:
     made = [image.name for image in images.IMAGES]
     assert set(versions.IMAGES.values()) <= set(made)
     assert len(set(made)) == len(made)
+
+
+def image_named(name: str) -> images.Image:
+    (found,) = (image for image in images.IMAGES if image.name == versions.IMAGES[name])
+    return found
+
+
+def made_image(image: images.Image, debs: list[Path], top: Path) -> tuple[dict[str, object], Path]:
+    """An image with an empty program: its configuration, and its layer."""
+    paths = Paths(top / "cache", top / "bundle")
+    paths.make()
+    (top / "program").touch()
+    programs = dict.fromkeys(image.programs.values(), top / "program")
+    part = images.make(image, "amd64", programs, debs, paths, "key")
+    blobs = [(paths.bundle / file) for file in part.files]
+    layer = max(blobs, key=lambda path: path.stat().st_size)
+    documents = [json.loads(path.read_bytes()) for path in blobs if path != layer]
+    (config,) = (document["config"] for document in documents if "rootfs" in document)
+    return config, layer
+
+
+def test_agnhost_pauses_where_a_pod_says_nothing_as_upstreams_does(tmp_path: Path) -> None:
+    config, _ = made_image(image_named("agnhost"), [], tmp_path)
+    assert (config["Entrypoint"], config["Cmd"]) == (["/agnhost"], ["pause"])
+
+
+def test_traefik_trusts_the_authorities_that_debian_does(tmp_path: Path) -> None:
+    root = tmp_path / "deb/usr/share/ca-certificates/mozilla"
+    root.mkdir(parents=True)
+    for name in ("b", "a"):
+        (root / f"{name}.crt").write_text(f"{name}\n")
+    control = tmp_path / "deb/DEBIAN/control"
+    control.parent.mkdir()
+    control.write_text(
+        "Package: ca-certificates\nVersion: 1\nArchitecture: all\n"
+        "Maintainer: a <a@b.example>\nDescription: a\n"
+    )
+    deb = tmp_path / "ca-certificates_1_all.deb"
+    subprocess.run(
+        ["dpkg-deb", "--build", tmp_path / "deb", deb], check=True, stdout=subprocess.DEVNULL
+    )
+    config, layer = made_image(image_named("traefik"), [deb], tmp_path)
+    assert "Cmd" not in config
+    with tarfile.open(layer) as tar:
+        found = tar.extractfile("etc/ssl/certs/ca-certificates.crt")
+        assert found and found.read() == b"a\nb\n"
+        assert not [name for name in tar.getnames() if name.startswith("usr/share")]
 
 
 def test_packages_have_upstreams_names_versions_and_files() -> None:
