@@ -45,6 +45,20 @@ def why_not_ready(node: k8s.V1Node) -> str:
     return ""
 
 
+def pod_trouble(pod: k8s.V1Pod) -> str:
+    """Why a pod does not get on, with its image and node where that says more; else nothing."""
+    status = pod.status
+    for each in [*(status.init_container_statuses or []), *(status.container_statuses or [])]:
+        waiting = each.state.waiting
+        if waiting and waiting.reason not in ("ContainerCreating", "PodInitializing"):
+            image = f" of {each.image}" if "Image" in waiting.reason else ""
+            return f"{pod.metadata.name} on {pod.spec.node_name}: {waiting.reason}{image}"
+    for condition in status.conditions or []:
+        if condition.type == "PodScheduled" and condition.status != "True":
+            return f"{pod.metadata.name}: {condition.message}"
+    return ""
+
+
 def approve_serving(state: State, host: Host, api: Api, node: Node, limit: int) -> bool:
     """Approve the serving certificate that the kubelet of `node` asks for.
 

@@ -14,7 +14,7 @@ from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import manifests
+from barekube import manifests, nodes
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster
 from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
@@ -268,7 +268,10 @@ def unfinished(api: Api, name: str, space: str, away: int = 0) -> str | None:
     updated, runs = status.updated_number_scheduled or 0, status.number_available or 0
     if updated >= wanted and runs >= wanted:
         return None
-    return f"{updated} of {wanted} pods are as wanted, {runs} run"
+    labels = ",".join(f"{k}={v}" for k, v in live.spec.selector.match_labels.items())
+    pods = api.core.list_namespaced_pod(space, label_selector=labels).items
+    why = next((trouble for pod in pods if (trouble := nodes.pod_trouble(pod))), "")
+    return f"{updated} of {wanted} pods are as wanted, {runs} run{why and f' ({why})'}"
 
 
 def _await_rollout(

@@ -1,0 +1,137 @@
+"""How the answers of the proof are judged, and summed up."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from barekube.facts.verify import Answers
+from barekube.verify import (
+    Answer,
+    Check,
+    Pods,
+    Try,
+    certificates,
+    clocks,
+    judge,
+    room,
+    table,
+    tries,
+)
+
+OWN = Pods("a", "192.0.2.1", {"probe": "10.0.0.1", "closed": "10.0.0.2", "stranger": "10.0.0.3"})
+OTHER = Pods("b", "192.0.2.2", {"probe": "10.0.1.1"})
+YES = Answer('{"responses":["probe-x"]}', 0.1)
+NO = Answer('{"errors":["dial tcp: i/o timeout"]}', 5.0)
+
+
+def test_each_host_asks_its_own_pods_to_ask_further_and_its_own_ports_itself() -> None:
+    dial = "/dial?protocol=http&request=hostname"
+    assert tries(OWN, [OTHER], "10.96.0.9", 31234) == [
+        Try("pods on b", "10.0.0.1", 8080, f"{dial}&host=10.0.1.1&port=8080", other="b"),
+        Try(
+            "DNS",
+            "10.0.0.1",
+            8080,
+            f"{dial}&host=names.barekube-verify.svc.cluster.local&port=8080",
+        ),
+        Try("Service", "10.0.0.1", 8080, f"{dial}&host=10.96.0.9&port=80"),
+        Try("NodePort", "192.0.2.1", 31234, "/hostname"),
+        Try("hostPort", "192.0.2.1", 38080, "/hostname"),
+        Try(
+            "policy lets in",
+            "10.0.0.1",
+            8080,
+            f"{dial}&host=10.0.0.2&port=8080",
+            group="needs Weave",
+        ),
+        Try(
+            "policy keeps out",
+            "10.0.0.3",
+            8080,
+            f"{dial}&host=10.0.0.2&port=8080",
+            passes=False,
+            group="needs Weave",
+        ),
+    ]
+
+
+PAIR = Try("pods on b", "10.0.0.1", 8080, "/", other="b")
+DNS = Try("DNS", "10.0.0.1", 8080, "/")
+OUT = Try("policy keeps out", "10.0.0.3", 8080, "/", passes=False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answers", "line"),
+    [
+        (DNS, YES, "ok: DNS, answered (0.10 s)"),
+        (DNS, NO, f"FAILED: DNS, no answer: {NO.text} (5.00 s)"),
+        (DNS, Answer("", 15.0), "FAILED: DNS, no answer: silence (15.00 s)"),
+        (OUT, NO, "ok: policy keeps out, nothing came back (5.00 s)"),
+        (OUT, YES, "FAILED: policy keeps out, and was answered all the same (0.10 s)"),
+    ],
+)
+def test_an_answer_is_good_where_one_was_wanted(asked: Try, answers: Answer, line: str) -> None:
+    assert [each.line for each in judge("a", [asked], [answers], ["b"])] == [line]
+
+
+def test_a_refused_connection_is_no_answer() -> None:
+    refused = Answer("bash: connect: Connection refused", 0.0)
+    assert judge("a", [Try("hostPort", "192.0.2.1", 1, "/")], [refused], [])[0].good is False
+
+
+@pytest.mark.parametrize(
+    ("resolver", "good", "words"),
+    [
+        ("b", None, "for b, where CoreDNS runs, is not reached"),
+        ("c", False, f"no answer: {NO.text}"),
+    ],
+)
+def test_dns_is_not_blamed_for_a_pair_that_is_cut(
+    resolver: str, good: bool | None, words: str
+) -> None:
+    dns = judge("a", [PAIR, DNS], [NO, NO], [resolver])[1]
+    assert (dns.good, dns.words) == (good, words)
+
+
+def test_a_certificate_that_ends_within_a_month_fails_by_its_file() -> None:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    ends = {"ca.crt": datetime(2036, 1, 1, tzinfo=UTC), "a.crt": datetime(2026, 11, 30, tzinfo=UTC)}
+    assert certificates("a", ends, now) == Check(
+        "certificates", "a", False, "the first of 2 to end is a.crt, on 2026-11-30"
+    )
+    assert certificates("a", {}, now).good is None
+
+
+@pytest.mark.parametrize(("free", "good"), [(16, True), (15, False), (0, False)])
+def test_a_disk_is_full_where_kubelet_begins_to_evict(free: int, good: bool) -> None:
+    assert room("a", free, 100) == Check("disk", "a", good, f"{free}% of /var are free")
+
+
+def test_a_clock_is_compared_with_the_others_not_with_this_machines() -> None:
+    offsets = {"a": 3600.0, "b": 3600.5, "c": 3630.0}
+    assert [(each.host, each.good) for each in clocks(offsets)] == [
+        ("a", True),
+        ("b", True),
+        ("c", False),
+    ]
+
+
+def test_the_table_has_a_line_a_title_and_names_where_it_is_not_well() -> None:
+    checks = [
+        Check("pods on b", "a", True, ""),
+        Check("pods on a", "b", False, ""),
+        Check("DNS", "a", True, ""),
+        Check("DNS", "b", None, ""),
+    ]
+    assert table(checks) == [
+        "node pairs         1/2  FAILED on b",
+        "DNS                1/2  not checked on b",
+        "ok: 2, FAILED: 1, not checked: 1",
+    ]
+
+
+def test_answers_come_back_in_the_order_of_their_questions() -> None:
+    fact = Answers()
+    fact.command(tries=[PAIR, DNS])
+    output = ['1 200000 {"responses":["x y"]}', "0 15000000 ", "end"]
+    assert fact.process(output) == [Answer("", 15.0), Answer('{"responses":["x y"]}', 0.2)]
