@@ -6,7 +6,7 @@ OPTIONS ?= -y
 PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra
 STAGES := preflight host runtime kubernetes_packages control_plane workers network
-CODE := config.py inventory.py group_data deploys barekube bundle lab tests
+CODE := config.py inventory.py group_data deploys barekube bench bundle lab tests
 
 .PHONY: help lab lab-down lab-needs test test-needs style types fast-tests lab-tests preview site \
 	bundle $(STAGES)

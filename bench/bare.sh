@@ -1,0 +1,108 @@
+#!/bin/sh
+# The wiki page: what a careful operator types, on all hosts in parallel. bench/deploy.py runs it
+# against barekube on the same machines. Arguments: the bundle's address, its CA's file, its apt
+# key's file, the pod network's manifests.
+set -eu
+url=$1 ca=$2 key=$3 network=$4
+version=1.37.2-1.1
+log=$(mktemp -d)
+trap 'rm -rf "$log"' EXIT
+
+on() { # host; the script comes on stdin
+	host=$1
+	.venv/bin/python -m lab ssh "$host" sudo sh -es >"$log/$host" 2>&1 || {
+		echo "$host: failed" >&2
+		tail -n 20 "$log/$host" >&2
+		return 1
+	}
+}
+
+all() { # a function that writes the script of a host, hosts...
+	write=$1
+	shift
+	pids=
+	for host in "$@"; do
+		$write "$host" | on "$host" &
+		pids="$pids $!"
+	done
+	for pid in $pids; do wait "$pid"; done
+}
+
+prepare() {
+	cat <<-END
+		export DEBIAN_FRONTEND=noninteractive
+		. /etc/os-release
+		mkdir -p /etc/apt/keyrings /etc/containerd/certs.d/_default
+		cat >/etc/bundle-ca.crt <<'PEM'
+		$(cat "$ca")
+		PEM
+		cat >/etc/apt/keyrings/bundle.asc <<'PEM'
+		$(cat "$key")
+		PEM
+		echo 'Acquire::https::10.77.0.1::CaInfo "/etc/bundle-ca.crt";' >/etc/apt/apt.conf.d/60bundle
+		sign='[signed-by=/etc/apt/keyrings/bundle.asc]'
+		cat >/etc/apt/sources.list.d/bundle.list <<LIST
+		deb \$sign $url/debian \$VERSION_CODENAME main
+		deb \$sign $url/download.docker.com/linux/debian \$VERSION_CODENAME stable
+		deb \$sign $url/pkgs.k8s.io/core:/stable:/v1.37/deb/ /
+		LIST
+		apt-get -qq update
+		apt-get -qq -y install --no-install-recommends ca-certificates chrony conntrack ethtool \\
+			iptables kmod nftables socat containerd.io \\
+			kubelet=$version kubeadm=$version kubectl=$version
+		apt-mark hold kubelet kubeadm kubectl
+		printf 'overlay\nbr_netfilter\n' >/etc/modules-load.d/k8s.conf
+		modprobe overlay; modprobe br_netfilter
+		printf '%s = 1\n' net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables >/etc/sysctl.d/k8s.conf
+		/usr/lib/systemd/systemd-sysctl
+		swapoff -a
+		cat >/etc/containerd/config.toml <<'TOML'
+		version = 3
+		[plugins.'io.containerd.cri.v1.images'.pinned_images]
+		  sandbox = 'registry.k8s.io/pause:3.10.2'
+		[plugins.'io.containerd.cri.v1.images'.registry]
+		  config_path = '/etc/containerd/certs.d'
+		[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+		  SystemdCgroup = true
+		TOML
+		printf 'server = "%s"\n[host."%s"]\n  ca = "/etc/bundle-ca.crt"\n' $url $url \\
+			>/etc/containerd/certs.d/_default/hosts.toml
+		systemctl restart containerd
+		printf '10.77.0.11 cp-1 api.lab\n10.77.0.21 worker-1\n10.77.0.22 worker-2\n' >>/etc/hosts
+	END
+}
+
+init() {
+	cat <<-'END'
+		kubeadm init --kubernetes-version v1.37.2 --control-plane-endpoint api.lab:6443 \
+			--pod-network-cidr 10.32.0.0/12 --ignore-preflight-errors NumCPU
+		kubeadm token create --print-join-command
+	END
+}
+
+join() { echo "$command"; }
+
+apply() {
+	echo "export KUBECONFIG=/etc/kubernetes/admin.conf"
+	echo "kubectl -n kube-system create secret generic weave-password --from-literal=password=bench"
+	echo "kubectl apply -f - <<'YAML'"
+	for file in "$network"/*.yaml; do
+		cat "$file"
+		echo ---
+	done
+	echo YAML
+	echo "kubectl wait --for=condition=Ready node --all --timeout=300s"
+	echo "kubectl -n kube-system rollout status ds --timeout=300s"
+}
+
+step() { echo "$(date +%s) $1"; }
+step prepare
+all prepare cp-1 worker-1 worker-2
+step init
+all init cp-1
+command=$(tail -n 1 "$log/cp-1")
+step join
+all join worker-1 worker-2
+step network
+all apply cp-1
+step done
