@@ -97,6 +97,11 @@ class Api:
         return None
 
 
+def coordination(api: Api) -> k8s.CoordinationV1Api:
+    """Leases."""
+    return k8s.CoordinationV1Api(api.client)
+
+
 def _context(ca: str, user: dict[str, Any]) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=ca)
     file = os.memfd_create("client", os.MFD_CLOEXEC)

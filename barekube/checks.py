@@ -59,6 +59,10 @@ def _is_list_of_texts(value: object) -> bool:
     return isinstance(value, list | tuple) and _are_texts(value)
 
 
+def _is_list_of_dicts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
 def _are_sources(value: object) -> bool:
     return isinstance(value, dict) and all(
         isinstance(key, str) and isinstance(row, tuple) and len(row) == 5 and _are_texts(row)
@@ -77,6 +81,7 @@ _NAMED_TEXTS = Kind("a dict of texts", _is_mapping_of_texts)
 _YES_OR_NO = Kind("True or False", lambda value: isinstance(value, bool))
 _NUMBER = Kind("a number", lambda value: type(value) in (int, float))
 _WHOLE_NUMBER = Kind("a whole number", lambda value: type(value) is int)
+_DICT = Kind("a dict", lambda value: isinstance(value, dict))
 _ANY = Kind("anything", lambda value: True)
 
 # Every key of group_data/all.py (a unit test holds the two together) and what it must be.
@@ -104,6 +109,11 @@ CLUSTER: Mapping[str, Kind] = {
     "modules": _NAMED_TEXTS,
     "sysctls": _NAMED_TEXTS,
     "ignored_preflight": _TEXTS,
+    "cluster_configuration": _DICT,
+    "kubelet_configuration": _DICT,
+    "kube_proxy_configuration": _DICT,
+    "audit_rules": Kind("a list of dicts", _is_list_of_dicts),
+    "encryption_key": Kind('a name such as "key1"', lambda value: _matches(_LABEL, value)),
 }
 
 _BY_TYPE = {str: _TEXT, bool: _YES_OR_NO, int: _WHOLE_NUMBER, float: _NUMBER}

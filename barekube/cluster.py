@@ -1,7 +1,9 @@
 """What the cluster is to be, as typed values; made by barekube/settings.py, read everywhere."""
 
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class Cluster:
     nodes: tuple[Node, ...]
     ignored_preflight: tuple[str, ...] = ()
     weave: bool = True
+    # kubeadm's own settings, as group_data has them.
+    cluster_configuration: Mapping[str, Any] = field(default_factory=dict)
+    kubelet_configuration: Mapping[str, Any] = field(default_factory=dict)
+    kube_proxy_configuration: Mapping[str, Any] = field(default_factory=dict)
+    audit_rules: Sequence[Mapping[str, Any]] = ()
 
     @property
     def endpoint(self) -> str:
@@ -43,6 +50,36 @@ class Cluster:
 
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
+
+
+# Settings of kubeadm's that have a name of their own in barekube -> that name.
+_NAMED = {
+    ("clusterName",): "cluster_name",
+    ("kubernetesVersion",): "kubernetes_version",
+    ("controlPlaneEndpoint",): "api_name and api_port",
+    ("networking", "serviceSubnet"): "service_network",
+    ("networking", "podSubnet"): "IPALLOC_RANGE of the network's manifest",
+}
+
+
+def contradiction(cluster: Cluster) -> str | None:
+    """A sentence if group_data's kubeadm settings say what is said, or read, somewhere else."""
+    for path, name in _NAMED.items():
+        value: Any = cluster.cluster_configuration
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None:
+            return (
+                f"group_data: cluster_configuration has {'.'.join(path)} ({value!r}), which comes"
+                f" from {name}; take it out there"
+            )
+    pods = cluster.kube_proxy_configuration.get("clusterCIDR", cluster.pod_network)
+    if pods != cluster.pod_network:
+        return (
+            f"group_data: kube_proxy_configuration has clusterCIDR {pods!r} and pods get addresses"
+            f" of {cluster.pod_network} (IPALLOC_RANGE of the network's manifest); take it out"
+        )
+    return None
 
 
 def overlap(cluster: Cluster) -> str | None:

@@ -1,7 +1,7 @@
 """The configuration that kubeadm is given, as plain data (kubeadm.k8s.io/v1beta4)."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -17,6 +17,28 @@ AUDIT_LOG = "/var/log/kubernetes/audit"
 Object = dict[str, Any]
 
 
+def merged(base: Object, extra: Mapping[str, Any]) -> Object:
+    """`extra` over `base`: mappings key by key, lists of named things (extraArgs) by name, other
+    lists (certSANs) added to."""
+    result = dict(base)
+    for key, value in extra.items():
+        old = result.get(key)
+        if isinstance(old, dict) and isinstance(value, Mapping):
+            result[key] = merged(old, value)
+        elif _named(old) and _named(value):
+            by_name = {each["name"]: each for each in [*old, *value]}  # type: ignore[misc]
+            result[key] = list(by_name.values())
+        elif isinstance(old, list) and isinstance(value, list):
+            result[key] = list(dict.fromkeys([*old, *value]))
+        else:
+            result[key] = value
+    return result
+
+
+def _named(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, list) and all(isinstance(e, dict) and "name" in e for e in value)
+
+
 def dump(*documents: Object) -> str:
     """YAML of several documents, as kubeadm reads them from one file."""
     return yaml.safe_dump_all(documents, sort_keys=False)
@@ -28,7 +50,7 @@ def _arguments(**values: str) -> list[dict[str, str]]:
 
 def cluster_configuration(cluster: Cluster, addresses: Sequence[str]) -> Object:
     """The ClusterConfiguration; `addresses` are those of the control planes."""
-    return {
+    own: Object = {
         "apiVersion": API,
         "kind": "ClusterConfiguration",
         "clusterName": cluster.name,
@@ -60,6 +82,7 @@ def cluster_configuration(cluster: Cluster, addresses: Sequence[str]) -> Object:
         "controllerManager": {"extraArgs": _arguments(profiling="false")},
         "scheduler": {"extraArgs": _arguments(profiling="false")},
     }
+    return merged(own, cluster.cluster_configuration)
 
 
 def _volume(name: str, path: str, kind: str, *, read_only: bool) -> Object:
@@ -72,9 +95,9 @@ def _volume(name: str, path: str, kind: str, *, read_only: bool) -> Object:
     }
 
 
-def kubelet_configuration() -> Object:
+def kubelet_configuration(cluster: Cluster) -> Object:
     """The KubeletConfiguration of all nodes."""
-    return {
+    own: Object = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "cgroupDriver": "systemd",
@@ -83,15 +106,17 @@ def kubelet_configuration() -> Object:
         "seccompDefault": True,
         "protectKernelDefaults": True,
     }
+    return merged(own, cluster.kubelet_configuration)
 
 
-def proxy_configuration() -> Object:
+def proxy_configuration(cluster: Cluster) -> Object:
     """The KubeProxyConfiguration; the mode is the one that Weave is tested with."""
-    return {
+    own: Object = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "iptables",
     }
+    return merged(own, cluster.kube_proxy_configuration)
 
 
 # kubeadm's checks that a clean machine passes, and one where its work was cut off does not.
@@ -140,8 +165,8 @@ def init(
             ),
         },
         cluster_configuration(cluster, addresses),
-        kubelet_configuration(),
-        proxy_configuration(),
+        kubelet_configuration(cluster),
+        proxy_configuration(cluster),
     )
 
 
@@ -226,30 +251,31 @@ def encryption_configuration(key: bytes) -> str:
     )
 
 
-def audit_policy() -> TextFile:
-    """Who did what, without bodies (Secrets' least of all) and without the noise of the nodes."""
-    return TextFile(AUDIT_POLICY, _AUDIT, mode="600")
+def audit_policy(cluster: Cluster) -> TextFile:
+    """Who did what, by the rules of group_data; the file of the API server."""
+    policy: Object = {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": list(cluster.audit_rules),
+    }
+    return TextFile(AUDIT_POLICY, "# Written by barekube.\n" + dump(policy), mode="600")
 
 
-_AUDIT = """\
-# Written by barekube. Who did what to which object; never what is in it.
-apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-  - level: None
-    nonResourceURLs: ["/healthz*", "/livez*", "/readyz*", "/version", "/openapi*"]
-  - level: None
-    users: ["system:kube-proxy"]
-    verbs: [watch]
-  - level: None
-    resources:
-      - group: ""
-        resources: [events]
-      - group: coordination.k8s.io
-        resources: [leases]
-  - level: None
-    verbs: [get, list, watch]
-    userGroups: ["system:nodes", "system:serviceaccounts:kube-system"]
-  - level: Metadata
-"""
+def phase(cluster: Cluster, node: Node, certificates: str | None = None) -> str:
+    """What a single phase of `kubeadm init` gets on control plane `node` of a living cluster.
+
+    `certificates`: the directory of the keys, if it is not kubeadm's own.
+    """
+    place = {"certificatesDir": certificates} if certificates else {}
+    return dump(
+        {
+            "apiVersion": API,
+            "kind": "InitConfiguration",
+            "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": cluster.api_port},
+            "nodeRegistration": _registration(cluster, node, [], master=True),
+        },
+        cluster_configuration(cluster, [each.address for each in cluster.control_planes]) | place,
+        kubelet_configuration(cluster),
+        proxy_configuration(cluster),
+    )

@@ -13,7 +13,7 @@ from pyinfra.api import Host
 from pyinfra.api.exceptions import DeployError
 
 from barekube import versions
-from barekube.cluster import Cluster, Node, overlap
+from barekube.cluster import Cluster, Node, contradiction, overlap
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,12 @@ def cluster() -> Cluster:
         nodes=nodes,
         ignored_preflight=tuple(data.ignored_preflight),
         weave=weave,
+        cluster_configuration=data.cluster_configuration,
+        kubelet_configuration=data.kubelet_configuration,
+        kube_proxy_configuration=data.kube_proxy_configuration,
+        audit_rules=data.audit_rules,
     )
-    if wrong := overlap(result):
+    if wrong := overlap(result) or contradiction(result):
         raise DeployError(wrong)
     return result
 

@@ -1,6 +1,7 @@
 """A port of this machine's loopback that leads through a host's SSH connection to its own."""
 
 import contextlib
+import logging
 import socket
 from typing import Any
 
@@ -8,6 +9,10 @@ import gevent
 from gevent.server import StreamServer
 from paramiko import SSHException
 from pyinfra.api import Host
+
+
+# That nothing listens at the far end yet is what a wait is for; paramiko would print each try.
+logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)
 
 
 class Tunnel:

@@ -3,7 +3,7 @@
 from pyinfra import host
 
 from barekube import remote, settings
-from barekube.operations import kubeadm, order
+from barekube.operations import kubeadm, living, order
 
 remote.notice_silence(host)
 
@@ -15,3 +15,12 @@ for name in host.loop([node.name for node in cluster.control_planes]):
     order.barrier(name=f"{name} is done")
 kubeadm.tokens_deleted(name="Delete the token of kubeadm init", cluster=cluster)
 order.barrier(name="The control plane is up")
+living.cluster_settings(name="Settings of the cluster", cluster=cluster)
+order.barrier(name="The cluster has its settings")
+for name in host.loop([node.name for node in cluster.control_planes]):
+    if host.name == name:
+        living.control_plane(name=f"Settings of control plane {name}", cluster=cluster)
+    order.barrier(name=f"{name} has its settings")
+    if host.name == name:
+        living.kubelet(name=f"Settings of the kubelet on {name}", cluster=cluster)
+    order.barrier(name=f"The kubelet on {name} has its settings")

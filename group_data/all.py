@@ -82,6 +82,39 @@ sysctls = {
 # Checks of kubeadm's own preflight to pass over (names as kubeadm prints them).
 ignored_preflight: list[str] = []
 
+# kubeadm's own settings, merged over barekube's (barekube/kubeadm_config.py): the fields of its
+# ClusterConfiguration (kubeadm.k8s.io/v1beta4), of KubeletConfiguration and of
+# KubeProxyConfiguration. A change is previewed as a diff and rolled out node by node by
+# control_plane.py and workers.py, as {"apiServer": {"certSANs": ["k8s.example.org"]}}.
+cluster_configuration: dict[str, object] = {}
+kubelet_configuration: dict[str, object] = {}
+kube_proxy_configuration: dict[str, object] = {}
+
+# Which requests the API servers log: who did what to which object, never what is in it (bodies
+# hold Secrets), and not the noise of the nodes. Rules of audit.k8s.io/v1; the first match counts.
+audit_rules: list[dict[str, object]] = [
+    {"level": "None", "nonResourceURLs": ["/healthz*", "/livez*", "/readyz*", "/version"]},
+    {"level": "None", "nonResourceURLs": ["/openapi*"]},
+    {"level": "None", "users": ["system:kube-proxy"], "verbs": ["watch"]},
+    {
+        "level": "None",
+        "resources": [
+            {"group": "", "resources": ["events"]},
+            {"group": "coordination.k8s.io", "resources": ["leases"]},
+        ],
+    },
+    {
+        "level": "None",
+        "verbs": ["get", "list", "watch"],
+        "userGroups": ["system:nodes", "system:serviceaccounts:kube-system"],
+    },
+    {"level": "Metadata"},
+]
+
+# The key by which Secrets are encrypted at rest. Another name makes a new key on the control
+# planes, one after the other, rewrites all Secrets with it, and then forgets the old one.
+encryption_key = "key1"
+
 # A host whose key is not in known_hosts, or is another one, is not talked to (the README shows
 # how to collect keys); pyinfra's own default is to accept a new one unseen.
 ssh_strict_host_key_checking = "yes"

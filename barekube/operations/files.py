@@ -1,6 +1,7 @@
 """Text files on a host: compared whole, previewed as diffs, written so that a cut halves none."""
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 from pyinfra import host, state
 from pyinfra.api import StringCommand, operation
@@ -8,6 +9,18 @@ from pyinfra.api import StringCommand, operation
 from barekube.facts.machine import Machine
 from barekube.operations.order import changing, refuse
 from barekube.text import Change, TextFile, changes
+
+
+@dataclass(frozen=True)
+class Text:
+    """A file whose text alone was asked for; its mode and owner are not compared."""
+
+    content: str
+    mode: str = "600"
+    owner: str = "root:root"
+
+    def text(self) -> str:
+        return self.content
 
 
 def write(file: TextFile) -> StringCommand:

@@ -26,7 +26,7 @@ from barekube.operations.order import (
 )
 from barekube.text import TextFile
 
-_CONFIG = "/run/barekube/kubeadm.yaml"
+CONFIG = "/run/barekube/kubeadm.yaml"
 _LOOKED_AT = (*t.MASTER_FILES, t.ETCD, t.SERVING, kubeadm_config.ENCRYPTION)
 # On a machine like the lab's, a kubelet asks for its certificate some seconds after its start.
 _SERVING_LIMIT = 180
@@ -159,14 +159,14 @@ def _init(
             " read; restore it from your backup, then run this again"
         )
         return
-    yield files.write(kubeadm_config.audit_policy())
+    yield files.write(kubeadm_config.audit_policy(cluster))
     if kubeadm_config.ENCRYPTION not in mine.there:
         text = kubeadm_config.encryption_configuration(secrets.token_bytes(32))
         yield files.write(TextFile(kubeadm_config.ENCRYPTION, text, mode="600"))
     token = tokens.fresh()
     addresses = [each.address for each in cluster.control_planes]
     config = kubeadm_config.init(cluster, node, token, addresses, cut_off=cut_off)
-    steps = [_TAKE_CONFIG]
+    steps = [TAKE_CONFIG]
     if cut_off:
         steps.append(_DROP_EMPTY)
         if t.ETCD not in mine.there and mine.lacks((*t.KEYS, *t.CONFS)):
@@ -174,10 +174,10 @@ def _init(
             steps.append(_SET_ASIDE)
     # Keys first, and synced: etcd syncs its own files, and must not outlive the keys it ran with.
     steps += [
-        f"kubeadm init phase certs all --config {_CONFIG} >/dev/null",
-        f"kubeadm init phase kubeconfig all --config {_CONFIG} >/dev/null",
+        f"kubeadm init phase certs all --config {CONFIG} >/dev/null",
+        f"kubeadm init phase kubeconfig all --config {CONFIG} >/dev/null",
         "sync",
-        f"kubeadm init --config {_CONFIG} --skip-token-print",
+        f"kubeadm init --config {CONFIG} --skip-token-print",
         "sync",
     ]
     yield changing("; ".join(steps), stdin=config)
@@ -186,8 +186,8 @@ def _init(
 
 
 # The file is in memory (/run is a tmpfs), for root only, and gone when the command ends.
-_TAKE_CONFIG = (
-    f'umask 077; mkdir -p /run/barekube; trap "rm -f {_CONFIG}" EXIT; cat >{_CONFIG}; umask 022'
+TAKE_CONFIG = (
+    f'umask 077; mkdir -p /run/barekube; trap "rm -f {CONFIG}" EXIT; cat >{CONFIG}; umask 022'
 )
 _DROP_EMPTY = (
     "find /etc/kubernetes /var/lib/kubelet -maxdepth 3 -path /var/lib/kubelet/pods -prune"
@@ -207,7 +207,7 @@ def _join_control_plane(cluster: Cluster, node: Node, api: Api) -> Generator[Pyi
             " read here; restore it, then run this again"
         )
         return
-    yield files.write(kubeadm_config.audit_policy())
+    yield files.write(kubeadm_config.audit_policy(cluster))
     yield files.write(TextFile(kubeadm_config.ENCRYPTION, encryption, mode="600"))
     key = secrets.token_bytes(32).hex()
     yield FunctionCommand(_upload_keys, (api, key), {})
@@ -215,15 +215,15 @@ def _join_control_plane(cluster: Cluster, node: Node, api: Api) -> Generator[Pyi
     config = kubeadm_config.join_control_plane(
         cluster, node, tokens.for_joining(api), tokens.ca_hash(api.ca), key
     )
-    yield changing(f"{_TAKE_CONFIG}; kubeadm join --config {_CONFIG}; sync", stdin=config)
+    yield changing(f"{TAKE_CONFIG}; kubeadm join --config {CONFIG}; sync", stdin=config)
 
 
 def _upload_keys(state: State, host: Host, api: Api, key: str) -> bool:
     """Have a control plane put its keys, encrypted, where the joining one takes them from."""
     config = kubeadm_config.upload(key)
     command = changing(
-        f"{_TAKE_CONFIG}; kubeadm init phase upload-certs --upload-certs"
-        f" --skip-certificate-key-print --config {_CONFIG}",
+        f"{TAKE_CONFIG}; kubeadm init phase upload-certs --upload-certs"
+        f" --skip-certificate-key-print --config {CONFIG}",
         stdin=config,
     )
     done, output = api.host.run_shell_command(
@@ -317,7 +317,7 @@ def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
             cut_off=mine.any_node,
         )
         clean = f"systemctl stop kubelet; {_DROP_EMPTY}; " if mine.any_node else ""
-        yield changing(f"{_TAKE_CONFIG}; {clean}kubeadm join --config {_CONFIG}; sync", config)
+        yield changing(f"{TAKE_CONFIG}; {clean}kubeadm join --config {CONFIG}; sync", config)
     elif decision.step is t.Step.START:
         yield changing("systemctl restart kubelet")
     host.log(f"kubelet's serving certificate of {host.name}: approve")

@@ -221,10 +221,10 @@ def _rolled_out(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
         newer = _newer_secrets(api, document)
         if newer:
             host.log(f"{title}: restart, node by node ({', '.join(newer)} newer than its pods)")
-            yield FunctionCommand(_restart, (api, name, space), {})
+            yield FunctionCommand(restart, (api, name, space), {})
         if lacking := unfinished(api, name, space):
             host.log(f"waits for {title}, {_ROLLOUT_LIMIT} s at most: {lacking}")
-            yield FunctionCommand(_await_rollout, (cluster, title, name, space), {})
+            yield FunctionCommand(await_rollout, (cluster, title, name, space), {})
     host.noop(f"{len(wanted)} DaemonSets run as they are in {directory}")
 
 
@@ -249,7 +249,7 @@ def _newer_secrets(api: Api, document: manifests.Object) -> list[str]:
     return result
 
 
-def _restart(state: State, host: Host, api: Api, name: str, space: str) -> bool:
+def restart(state: State, host: Host, api: Api, name: str, space: str) -> bool:
     """As `kubectl rollout restart` does it; the annotation is not ours to take away again."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     annotations = {"kubectl.kubernetes.io/restartedAt": now}
@@ -274,7 +274,7 @@ def unfinished(api: Api, name: str, space: str, away: int = 0) -> str | None:
     return f"{updated} of {wanted} pods are as wanted, {runs} run{why and f' ({why})'}"
 
 
-def _await_rollout(
+def await_rollout(
     state: State, host: Host, cluster: Cluster, title: str, name: str, space: str
 ) -> bool:
     lacking = wait(

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -100,7 +101,13 @@ def test_names_that_nobody_resolves_are_seen(
 def test_a_pair_that_is_cut_is_seen_from_both_ends(deploy: Deploy, site: Run) -> None:
     mac = load().host("worker-2").mac
     with _rule("worker-1", "prerouting", f"ether saddr {mac} drop"):
+        # Weave misses a peer after some missed heartbeats.
+        end = time.monotonic() + 180
+        while WEAVE and not _failed(deploy("deploys/verify.py", "-y", "--data", "look=true")):
+            assert time.monotonic() < end, "Weave does not notice"
         found = _failed(deploy("deploys/verify.py", "-y"))
+    while _failed(deploy("deploys/verify.py", "-y", "--data", "look=true")):
+        assert time.monotonic() < end + 180, "Weave does not come back to its fast way"
     if WEAVE:
         # Weave leads the pair's packets by cp-1, and says so.
         assert found == {"worker-1": {"fast datapath"}, "worker-2": {"fast datapath"}}

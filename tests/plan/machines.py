@@ -10,10 +10,19 @@ import runpy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
 from barekube import containerd, hosts_file, kernel, kubeadm_config, traces, versions
+from barekube.cluster import Cluster, Node
 from barekube.operations import packages
 from barekube.settings import Source
 
@@ -33,6 +42,7 @@ RELEASE = {
 _FACT = "echo '#release'"
 _CHECKUP = 'echo "uid='
 _REACH, _SYNC = "use Socket", "fdatasync"
+_SETTINGS = "KUBEADM_INIT_DRYRUN_DIR"
 _WEAVE = "/dev/tcp/127.0.0.1/6784"
 _SYNCED = [*["notrunc 900"] * 20, *["notrunc,fdatasync 3000"] * 100, "end"]
 _BOOT, _LATER = 1_780_000_000, "Thu 2026-11-05 10:00:00.000000 UTC"
@@ -104,6 +114,43 @@ def checkup(name: str, address: str, ca: str, packages_there: Mapping[str, str])
     return [*(f"{key}={value}" for key, value in values.items()), "end"]
 
 
+def cluster() -> Cluster:
+    """What the converged machines are a cluster of."""
+    return Cluster(
+        name="barekube",
+        version=DEFAULTS["kubernetes_version"],
+        api_name="api.barekube",
+        api_port=6443,
+        service_network=DEFAULTS["service_network"],
+        pod_network="10.244.0.0/16",
+        nodes=tuple(Node(f"@fake/{name}", address, master) for name, address, master in ALL),
+        audit_rules=DEFAULTS["audit_rules"],
+    )
+
+
+def _settings() -> list[str]:
+    """As SettingsFact's command prints it where nothing differs."""
+    pods = {f"kube-{name}.yaml": f"{name}\n" for name in ("apiserver", "scheduler")}
+    parts = {f"wanted/{file}": text for file, text in pods.items()}
+    parts |= {f"/etc/kubernetes/manifests/{file}": text for file, text in pods.items()}
+    parts[kubeadm_config.AUDIT_POLICY] = kubeadm_config.audit_policy(cluster()).content
+    parts["/etc/kubernetes/pki/apiserver.crt"] = _certificate()
+    lines = [line for path, text in parts.items() for line in (f"== {path}", *text.splitlines())]
+    return [*lines, "== written", f"{_BOOT} {kubeadm_config.AUDIT_POLICY}", "== end"]
+
+
+def _certificate() -> str:
+    """One for the names that the API server is to have, which nobody trusts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")])
+    now = datetime.now(UTC)
+    names = [x509.DNSName("api.barekube"), x509.DNSName("localhost")]
+    ips = [x509.IPAddress(IPv4Address(each)) for each in ("192.0.2.11", "127.0.0.1")]
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([*names, *ips]), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+
 def bare(name: str, address: str) -> tuple[str, dict[str, object]]:
     """A host as its distribution's installer leaves it."""
     machine = Machine(
@@ -151,6 +198,8 @@ def converged(name: str, address: str) -> tuple[str, dict[str, object]]:
         modules=list(DEFAULTS["modules"]),
         secret=[traces.SERVING],
     )
+    kubelet = kubeadm_config.kubelet_configuration(cluster())
+    machine.files["/var/lib/kubelet/config.yaml"] = kubeadm_config.dump(kubelet)
     machine.files |= {kernel.proc_path(key): f"{value}\n" for key, value in sysctls.items()}
     machine.files |= {
         file.path: file.content for file in containerd.files(None, packages.BUNDLE_CA)
@@ -171,6 +220,7 @@ def converged(name: str, address: str) -> tuple[str, dict[str, object]]:
         _FACT: machine.answer(),
         _CHECKUP: checkup(name, address, ca, there),
         _WEAVE: weave_report(name),
+        _SETTINGS: _settings(),
     }
     return f"@fake/{name}", {"address": address, "fake_responses": answers}
 

@@ -14,8 +14,8 @@ _ROUND_TRIPS = {
     "host": {"cp-1": 3, "w-1": 3, "w-2": 3},
     "runtime": {"cp-1": 2, "w-1": 2, "w-2": 2},
     "kubernetes_packages": {"cp-1": 1, "w-1": 1, "w-2": 1},
-    "control_plane": {"cp-1": 1},
-    "workers": {"w-1": 1, "w-2": 1},
+    "control_plane": {"cp-1": 3},
+    "workers": {"w-1": 2, "w-2": 2},
     "network": {"cp-1": 1, "w-1": 1, "w-2": 1},
 }
 

@@ -16,6 +16,7 @@ from kubernetes import client as k8s
 from pyinfra import inventory
 
 import barekube.api
+from barekube import kubeadm_config, living
 from tests.plan import machines
 
 
@@ -32,6 +33,24 @@ def node(name: str) -> k8s.V1Node:
             node_info=SimpleNamespace(machine_id=machines.MACHINE_ID),
         ),
     )
+
+
+def config_map(name: str, space: str) -> SimpleNamespace:
+    """One of kubeadm's, as we left it."""
+    cluster = machines.cluster()
+    addresses = [each.address for each in cluster.control_planes]
+    wanted = {
+        living.CLUSTER: kubeadm_config.cluster_configuration(cluster, addresses),
+        living.KUBELET: kubeadm_config.kubelet_configuration(cluster),
+        living.PROXY: kubeadm_config.proxy_configuration(cluster),
+    }
+    for document, values in wanted.items():
+        if document.config_map == name:
+            text = kubeadm_config.dump(values)
+            annotations = {living.ANNOTATION: living.note(values, text)}
+            metadata = SimpleNamespace(annotations=annotations)
+            return SimpleNamespace(data={document.key: text}, metadata=metadata)
+    return MagicMock()
 
 
 class Kind:
@@ -51,6 +70,12 @@ def connect(cluster: object) -> SimpleNamespace:
     """In the place of barekube.api.connect."""
     core, apps = MagicMock(), MagicMock()
     core.read_node = node
+    core.read_namespaced_config_map = config_map
+    runs = SimpleNamespace(started_at=datetime.now(UTC))
+    container = SimpleNamespace(
+        ready=True, container_id="1", state=SimpleNamespace(running=runs, waiting=None)
+    )
+    core.read_namespaced_pod.return_value.status.container_statuses = [container]
     core.list_node.return_value.items = [node(f"@fake/{name}") for name, _, _ in machines.ALL]
     hour = timedelta(hours=1)
     pod = SimpleNamespace(metadata=SimpleNamespace(creation_timestamp=datetime.now(UTC)))

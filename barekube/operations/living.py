@@ -1,0 +1,298 @@
+"""A living cluster follows group_data: shown as diffs, then done node by node, each until well."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+
+import yaml
+from gevent.lock import RLock
+from kubernetes.client.exceptions import ApiException
+from pyinfra import host, state
+from pyinfra.api import FunctionCommand, Host, State, operation
+from pyinfra.api.command import PyinfraCommand
+
+from barekube import api as cluster_api
+from barekube import kubeadm_config, living, nodes, settings
+from barekube.api import Api, Trouble, found
+from barekube.cluster import Cluster
+from barekube.facts.living import WANTED, WRITTEN, SettingsFact
+from barekube.facts.machine import Machine
+from barekube.operations import files, objects
+from barekube.operations.kubeadm import CONFIG, TAKE_CONFIG
+from barekube.operations.order import answering, changing, refuse, wait
+from barekube.text import FoundFile, TextFile, changes
+
+KUBELET_FILE = "/var/lib/kubelet/config.yaml"
+_MANIFESTS = "/etc/kubernetes/manifests"
+_CERTIFICATE = "/etc/kubernetes/pki/apiserver.crt"
+_SETTLED_LIMIT = 300
+_one_at_a_time = RLock()
+_stopped_at: list[str] = []
+
+
+def _say(lines: list[str]) -> None:
+    """A diff's title always, the rest of it if --diff was asked for."""
+    for number, line in enumerate(lines if state.config.DIFF else lines[:1]):
+        if number != 1:
+            host.log(f"  {line}" if number else line.removeprefix("--- "))
+
+
+def _api(cluster: Cluster) -> Api | None:
+    """None where there is no API: the stage has said so before, or a preview precedes it."""
+    try:
+        return cluster_api.connect(cluster)
+    except Trouble as trouble:
+        host.noop(f"settings are compared once the API answers (now: {trouble})")
+        return None
+
+
+@operation()
+def cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """kubeadm's, kubelets' and kube-proxy's settings in the cluster are group_data's.
+
+    Done once, by the first control plane of the run. No remote command where nothing differs.
+    """
+    yield from answering(_cluster_settings(cluster))
+
+
+def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
+    acting = [each for each in settings.control_plane_hosts() if each in state.active_hosts]
+    if not acting or acting[0].name != host.name:
+        host.noop("another control plane does it")
+        return
+    api = _api(cluster)
+    if api is None:
+        return
+    addresses = [node.address for node in cluster.control_planes]
+    wanted = {
+        living.CLUSTER: kubeadm_config.cluster_configuration(cluster, addresses),
+        living.KUBELET: kubeadm_config.kubelet_configuration(cluster),
+        living.PROXY: kubeadm_config.proxy_configuration(cluster),
+    }
+    todo = []
+    for document, values in wanted.items():
+        stored, noted = _stored(api, document)
+        if document is living.CLUSTER and (wrong := living.fixed(yaml.safe_load(stored), values)):
+            for sentence in wrong[:-1]:
+                host.log(sentence)
+            yield from refuse(wrong[-1])
+            return
+        title = f"ConfigMap kube-system/{document.config_map}"
+        diff = living.difference(title, values, stored, noted)
+        if diff is not None:
+            todo.append(document)
+            _say(diff)
+    if not todo:
+        host.noop("the cluster's settings are group_data's")
+        return
+    config = kubeadm_config.phase(cluster, cluster.node(host.name))
+    for document in todo:
+        command = f"kubeadm init phase {document.phase} --config {CONFIG} >/dev/null"
+        yield changing(f"{TAKE_CONFIG}; {command}", stdin=config)
+        yield FunctionCommand(_note, (cluster, document, wanted[document]), {})
+
+
+def _stored(api: Api, document: living.Document) -> tuple[str, str | None]:
+    there = api.core.read_namespaced_config_map(document.config_map, "kube-system")
+    return there.data[document.key], (there.metadata.annotations or {}).get(living.ANNOTATION)
+
+
+def _note(
+    state: State, host: Host, cluster: Cluster, document: living.Document, wanted: living.Object
+) -> bool:
+    """Keep what was wanted and what kubeadm made of it; kube-proxy reads its settings anew."""
+    api = cluster_api.connect(cluster)
+    stored, _ = _stored(api, document)
+    patch = {"metadata": {"annotations": {living.ANNOTATION: living.note(wanted, stored)}}}
+    api.core.patch_namespaced_config_map(document.config_map, "kube-system", patch)
+    if document is not living.PROXY:
+        return True
+    objects.restart(state, host, api, "kube-proxy", "kube-system")
+    return objects.await_rollout(
+        state, host, cluster, "DaemonSet kube-system/kube-proxy", "kube-proxy", "kube-system"
+    )
+
+
+@operation()
+def control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """This control plane's static pods, audit rules and certificate are as group_data wants them.
+
+    One round trip where nothing differs; a change is done when its pods are Ready again.
+    """
+    yield from answering(_control_plane(cluster))
+
+
+def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
+    api = _api(cluster)
+    if api is None:
+        return
+    config = kubeadm_config.phase(cluster, cluster.node(host.name))
+    texts = host.get_fact(SettingsFact, config=config)
+    if texts is None:
+        yield from refuse("its settings cannot be read; mend the error above, then run again")
+        return
+    audit = kubeadm_config.audit_policy(cluster)
+    pods = [
+        TextFile(f"{_MANIFESTS}/{PurePosixPath(path).name}", text, mode="600")
+        for path, text in texts.items()
+        if path.startswith(WANTED)
+    ]
+    there: dict[str, FoundFile] = {path: files.Text(text) for path, text in texts.items()}
+    differing = changes([audit, *pods], there)
+    names = kubeadm_config.cluster_configuration(
+        cluster, [node.address for node in cluster.control_planes]
+    )["apiServer"]["certSANs"]
+    renamed = living.names_change(texts.get(_CERTIFICATE, ""), names)
+    server = _containers(api, host.name).get("kube-apiserver")
+    newer = living.newer_than(server.started if server else None, texts.get(WRITTEN, ""))
+    if not differing and not renamed and not newer:
+        host.noop("its static pods are as group_data wants them")
+        return
+    for change in differing:
+        files.say(change)
+    if renamed:
+        host.log(renamed)
+    if newer and not differing:
+        host.log(f"kube-apiserver: restart ({newer} newer than its start)")
+    before = _containers(api, host.name)
+    written = [change.file for change in differing if change.file.path != audit.path]
+    touched = {PurePosixPath(file.path).stem for file in written}
+    if len(written) < len(differing):
+        yield files.write(audit)
+        newer = audit.path
+    if renamed:
+        pair = kubeadm_config.phase(cluster, cluster.node(host.name), certificates=_NEW_PAIR)
+        yield changing(f"{TAKE_CONFIG}; {_RENEW}", stdin=pair)
+    for file in written:
+        # kubelet would take a half-written file, or one of another name, for a pod.
+        new = f"/etc/kubernetes/.{PurePosixPath(file.path).name}"
+        yield changing(
+            f"umask 077; cat >{new}; sync {new}; mv {new} {file.path}", stdin=file.content
+        )
+    if newer and "kube-apiserver" not in touched:
+        # It reads these files at its start only, and is given the time to end its requests.
+        yield changing(
+            "crictl ps -q --name '^kube-apiserver$'"
+            " | xargs -r crictl --timeout 120s stop --timeout 90 >/dev/null"
+        )
+        touched.add("kube-apiserver")
+    yield FunctionCommand(_await_pods, (cluster, before, sorted(touched)), {})
+
+
+# Made beside the old pair with the cluster's own CA, then moved: a cut leaves a whole pair.
+_NEW_PAIR = "/etc/kubernetes/.new-pki"
+_RENEW = (
+    f"rm -rf {_NEW_PAIR}; mkdir -m 700 {_NEW_PAIR}; cp /etc/kubernetes/pki/ca.* {_NEW_PAIR};"
+    f" kubeadm init phase certs apiserver --config {CONFIG} >/dev/null; cd {_NEW_PAIR};"
+    f" sync *; mv apiserver.key apiserver.crt /etc/kubernetes/pki/; sync; rm -r {_NEW_PAIR}"
+)
+
+
+@dataclass(frozen=True)
+class _Container:
+    """One that runs and is ready."""
+
+    identity: str
+    started: datetime
+
+
+def _containers(api: Api, name: str) -> dict[str, _Container]:
+    """{component: its container} of a control plane."""
+    result = {}
+    for component in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
+        pod = found(api.core.read_namespaced_pod, f"{component}-{name}", "kube-system")
+        for each in (pod and pod.status.container_statuses) or []:
+            if each.ready and each.state.running:
+                result[component] = _Container(each.container_id, each.state.running.started_at)
+    return result
+
+
+def _await_pods(
+    state: State, host: Host, cluster: Cluster, before: dict[str, _Container], touched: list[str]
+) -> bool:
+    def lacking() -> str | None:
+        now = _containers(cluster_api.connect(cluster), host.name)
+        late = [each for each in touched if now.get(each) in (None, before.get(each))]
+        return f"{', '.join(late)} not ready with the new settings" if late else None
+
+    why = wait("its control plane", _SETTLED_LIMIT, lacking)
+    if why is None:
+        return True
+    host.log(
+        f"{why} after {_SETTLED_LIMIT} s; correct group_data and run this again, or look at"
+        " `crictl ps -a` and `crictl logs` on it"
+    )
+    return False
+
+
+@operation()
+def kubelet(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """This host's kubelet runs with the cluster's settings; one host at a time, each until Ready.
+
+    One round trip where nothing differs.
+    """
+    yield from answering(_kubelet(cluster))
+
+
+def _kubelet(cluster: Cluster) -> Generator[PyinfraCommand]:
+    api = _api(cluster)
+    if api is None:
+        return
+    looked = host.get_fact(Machine, files=[KUBELET_FILE])
+    if looked is None or KUBELET_FILE not in looked.files:
+        if looked is None or state.is_executing:
+            yield from refuse(f"{KUBELET_FILE} cannot be read; run deploys/workers.py first")
+        return
+    wanted = kubeadm_config.kubelet_configuration(cluster)
+    stored, noted = _stored(api, living.KUBELET)
+    if state.is_executing and living.difference("", wanted, stored, noted):
+        yield from refuse(
+            "the cluster has not got group_data's settings of kubelets yet; run"
+            " deploys/control_plane.py first"
+        )
+        return
+    coming = living.expected(wanted, stored, noted)
+    diff = living.kubelet_difference(looked.files[KUBELET_FILE].text(), coming)
+    if not diff:
+        host.noop("its kubelet runs with the cluster's settings")
+        return
+    _say(diff)
+    host.log("kubelet: restart (its settings changed)")
+    with _one_at_a_time:
+        if _stopped_at:
+            yield from refuse(f"stopped, for {_stopped_at[0]} is not well with these settings")
+            return
+        before = _renewed(api, host.name)
+        yield changing(
+            f"kubeadm upgrade node phase kubelet-config; sync {KUBELET_FILE};"
+            " systemctl restart kubelet"
+        )
+        yield FunctionCommand(_await_kubelet, (cluster, before), {})
+
+
+def _renewed(api: Api, name: str) -> object:
+    try:
+        lease = cluster_api.coordination(api).read_namespaced_lease(name, "kube-node-lease")
+    except ApiException:
+        return None
+    return lease.spec.renew_time
+
+
+def _await_kubelet(state: State, host: Host, cluster: Cluster, before: object) -> bool:
+    def lacking() -> str | None:
+        api = cluster_api.connect(cluster)
+        node = nodes.lookup(api, host.name)
+        if node is None or not nodes.is_ready(node):
+            return nodes.why_not_ready(node) if node else "its node is gone"
+        return None if _renewed(api, host.name) != before else "its kubelet is silent"
+
+    why = wait("Ready", _SETTLED_LIMIT, lacking)
+    if why is None:
+        return True
+    _stopped_at.append(host.name)
+    host.log(
+        f"not Ready {_SETTLED_LIMIT} s after its kubelet's restart: {why}; correct group_data and"
+        " run this again, or look at `journalctl -u kubelet` on it"
+    )
+    return False
