@@ -3,6 +3,7 @@
 The only module that reads `host.data` and `inventory`: inside, types are trusted.
 """
 
+import functools
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ def address_of(name: str, address: str | None, ssh_hostname: str | None) -> str:
     raise DeployError(f"{name}: no address is known; give it `address` in the inventory")
 
 
+@functools.cache
 def pod_network(directory: Path) -> tuple[str, bool]:
     """The range of pod addresses, and whether Weave gives them.
 

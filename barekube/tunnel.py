@@ -10,7 +10,6 @@ from gevent.server import StreamServer
 from paramiko import SSHException
 from pyinfra.api import Host
 
-
 # That nothing listens at the far end yet is what a wait is for; paramiko would print each try.
 logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)
 

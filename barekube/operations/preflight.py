@@ -8,6 +8,7 @@ from pyinfra import host, state
 from pyinfra.api import Host, StringCommand, operation
 
 from barekube import preflight, remote, settings, versions
+from barekube.cluster import Cluster
 from barekube.facts.preflight import CheckupFact, SyncTimes, Unanswered, Unreached
 from barekube.operations import packages
 from barekube.operations.order import refuse
@@ -86,9 +87,8 @@ def _sources(other: Host, said: Checkup) -> list[str]:
 
 
 @operation()
-def neighbours() -> Generator[StringCommand]:
+def neighbours(cluster: Cluster) -> Generator[StringCommand]:
     """Which hosts this one reaches is known. One round trip where one of a pair is new."""
-    cluster = settings.cluster()
     known = {each.name: _ask(each) for each in settings.hosts() if each in state.active_hosts}
     mine = known.pop(host.name)
     there = {

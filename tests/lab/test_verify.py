@@ -177,8 +177,8 @@ def test_a_clock_a_certificate_and_a_disk_are_each_seen_on_their_host(
     ssh("worker-1", "systemctl stop chrony; date -s '+20 seconds'")
     ssh("worker-2", f"cat >/etc/kubernetes/pki/short.crt <<'E'\n{_certificate(20)}E")
     ssh("cp-1", "systemctl stop kubelet")
-    size = "$(($(df -Pk --output=avail /var | tail -n 1) - $(df -Pk --output=size /var | tail -n 1)"
-    ssh("cp-1", f"fallocate -l {size} * 14 / 100))K /var/full")
+    left = "$(($(df -k --output=avail /var | tail -n 1) - $(df -k --output=size /var | tail -n 1)"
+    ssh("cp-1", f"fallocate -l {left} * 14 / 100))K /var/full")
     try:
         found = _failed(deploy("deploys/verify.py", "-y", "--data", "look=true"))
     finally:

@@ -6,6 +6,7 @@ A fact's answer may hold more than was asked for, so one answer describes a whol
 import base64
 import hashlib
 import json
+import re
 import runpy
 import time
 from collections.abc import Mapping
@@ -41,8 +42,9 @@ RELEASE = {
 }
 _FACT = "echo '#release'"
 _CHECKUP = 'echo "uid='
-_REACH, _SYNC = "use Socket", "fdatasync"
+REACH, SYNC = "use Socket", "fdatasync"
 _SETTINGS = "KUBEADM_INIT_DRYRUN_DIR"
+_REFUSED = re.compile(r"(^|\W)false\W*$")
 _WEAVE = "/dev/tcp/127.0.0.1/6784"
 _SYNCED = [*["notrunc 900"] * 20, *["notrunc,fdatasync 3000"] * 100, "end"]
 _BOOT, _LATER = 1_780_000_000, "Thu 2026-11-05 10:00:00.000000 UTC"
@@ -151,8 +153,14 @@ def _certificate() -> str:
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
 
-def bare(name: str, address: str) -> tuple[str, dict[str, object]]:
-    """A host as its distribution's installer leaves it."""
+def bare(
+    name: str,
+    address: str,
+    said: Mapping[str, str] | None = None,
+    answers: Mapping[str, list[str]] | None = None,
+) -> tuple[str, dict[str, object]]:
+    """A host as its distribution's installer leaves it; `said` and `answers` are what preflight's
+    facts find different on it: values by key, and whole answers by a word of the command."""
     machine = Machine(
         files={
             "/etc/hosts": "127.0.0.1 localhost\n",
@@ -165,13 +173,20 @@ def bare(name: str, address: str) -> tuple[str, dict[str, object]]:
             "swap.target": ("loaded", "active", "static"),
         },
     )
-    answers = {
+    known = [
+        line
+        for line in checkup(name, address, "", {})
+        if line.partition("=")[0] not in (said or {})
+    ]
+    responses: dict[object, object] = {
         _FACT: machine.answer(),
-        _CHECKUP: checkup(name, address, "", {}),
-        _REACH: ["end"],
-        _SYNC: _SYNCED,
+        _CHECKUP: [*(f"{key}={value}" for key, value in (said or {}).items()), *known],
+        REACH: ["end"],
+        SYNC: _SYNCED,
+        _REFUSED: {"success": False},
+        **(answers or {}),
     }
-    return f"@fake/{name}", {"address": address, "fake_responses": answers}
+    return f"@fake/{name}", {"address": address, "fake_responses": responses}
 
 
 def converged(name: str, address: str) -> tuple[str, dict[str, object]]:

@@ -1,0 +1,194 @@
+"""What preflight refuses, through the real command line: a sentence, status 1, nothing changed."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.plan import machines
+from tests.plan.conftest import Pyinfra, Result
+
+_ONE_MASTER = "control_plane = [machines.bare('cp-1', '192.0.2.11')]\n"
+_WORKER = "workers = [machines.bare('w-1', '192.0.2.21', {said!r}, {answers!r})]\n"
+_KEY = machines._key("another")[0].splitlines()
+
+
+def _run(
+    pyinfra: Pyinfra,
+    folder: Path,
+    inventory: str,
+    group_data: str = "",
+    stage: str = "deploys/preflight.py",
+) -> Result:
+    (folder / "inventory.py").write_text(f"from tests.plan import machines\n{inventory}")
+    shutil.copytree("tests/plan/group_data", folder / "group_data")
+    with (folder / "group_data/all.py").open("a") as file:
+        file.write(group_data)
+    return pyinfra(str(folder / "inventory.py"), stage, "-y", "--debug")
+
+
+def _said(done: Result, host: str) -> list[str]:
+    """What was said of a host, without what pyinfra says by itself."""
+    lines = [line.partition(f"[@fake/{host}]")[2].strip() for line in done.stderr.splitlines()]
+    pyinfras = ("Connected", "No changes", "Ready", "Error: executed", "Loaded fact", "noop: ")
+    return [line for line in lines if line and not line.startswith(pyinfras)]
+
+
+@pytest.mark.parametrize(
+    ("said", "answers", "sentence"),
+    [
+        pytest.param(
+            {},
+            {machines.REACH: ["tcp:192.0.2.11:6443", "end"]},
+            "it does not reach @fake/cp-1 (192.0.2.11) on TCP 6443; open that between the"
+            " inventory's hosts",
+            id="a port that is closed",
+        ),
+        pytest.param(
+            {},
+            {machines.REACH: ["mtu:192.0.2.11:6785", "end"]},
+            "packets of 1463 bytes do not pass from it to @fake/cp-1 (192.0.2.11); set the MTU of"
+            " every card and switch between them to 1500, or lower WEAVE_MTU",
+            id="an MTU that is too small",
+        ),
+        pytest.param(
+            {"var": "5000000"},
+            {},
+            "it has 4.9 GB free under /var and a node needs 20; make room, or mount a larger disk"
+            " there",
+            id="no room",
+        ),
+        pytest.param(
+            {"package.containerd.io": "hold 1.7.1"},
+            {},
+            "containerd.io 1.7.1 is held by somebody; run `apt-mark unhold containerd.io` on it if"
+            " barekube may replace it",
+            id="a held containerd",
+        ),
+        pytest.param(
+            {"package.docker.io": "install 20.10"},
+            {},
+            "docker.io brought a containerd that is not ours to configure; run `apt-get remove"
+            " docker.io` on it, or take another machine",
+            id="a foreign containerd",
+        ),
+        pytest.param(
+            {"swap": "zramswap.service "},
+            {},
+            "zramswap.service brings swap back at every boot; run `systemctl disable --now"
+            " zramswap.service` on it",
+            id="swap that comes back",
+        ),
+        *(
+            pytest.param(
+                {"firewalls": unit},
+                {},
+                f"{unit} is active and would drop what nodes say to each other, or their rules"
+                f" with its own; run `systemctl disable --now {unit}` on it",
+                id=unit,
+            )
+            for unit in ("ufw.service", "firewalld.service", "nftables.service")
+        ),
+        pytest.param(
+            {"trusts": "1"},
+            {"for u in": ["https://registry.k8s.io/v2/", "end"]},
+            "https://registry.k8s.io/v2/ does not answer; mend its network, or group_data's source",
+            id="a source that does not answer",
+        ),
+        pytest.param(
+            {"machine": "riscv64"},
+            {},
+            "there are no packages for its CPU riscv64, only for x86_64, aarch64, armv7l",
+            id="an unknown architecture",
+        ),
+    ],
+)
+def test_one_host_that_would_fail_later_stops_all_before_anything_is_changed(
+    pyinfra: Pyinfra,
+    tmp_path: Path,
+    said: dict[str, str],
+    answers: dict[str, list[str]],
+    sentence: str,
+) -> None:
+    inventory = _ONE_MASTER + _WORKER.format(said=said, answers=answers)
+    done = _run(pyinfra, tmp_path, inventory, stage="deploys/site.py")
+    assert _said(done, "w-1") == [sentence]
+    assert _said(done, "cp-1") == ["nothing is changed here while @fake/w-1 has problems"]
+    assert done.status == 1
+    assert "flock" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_apt_key_that_is_not_the_wanted_one_is_found_before_anything_is_changed(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    answers = {"for u in": ["end"], '"$d/key"': [*_KEY, "end"]}
+    worker = _WORKER.format(said={"trusts": "1"}, answers=answers)
+    done = _run(pyinfra, tmp_path, _ONE_MASTER + worker)
+    wanted = machines._key("containerd")[1]
+    assert _said(done, "w-1")[0] == (
+        f"the key at https://download.docker.com/linux/debian/gpg is not {wanted}; compare it with"
+        " what its publisher says, then correct group_data"
+    )
+    assert done.status == 1
+    assert "flock" not in done.stderr
+
+
+def test_an_even_number_of_control_planes_is_refused_for_a_new_cluster(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    hosts = "machines.bare('cp-1', '192.0.2.11'), machines.bare('cp-2', '192.0.2.12')"
+    done = _run(pyinfra, tmp_path, f"control_plane = [{hosts}]\n")
+    assert _said(done, "cp-1") == [
+        "a new cluster of 2 control planes survives the loss of no more of them than one of 1;"
+        " name 1 or 3 in the inventory"
+    ]
+    assert done.status == 1
+    assert "flock" not in done.stderr
+
+
+def test_a_slow_etcd_disk_is_a_warning_and_no_more(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    slow = {"fdatasync": [*["notrunc 900"] * 20, *["notrunc,fdatasync 40900"] * 100, "end"]}
+    master = f"control_plane = [machines.bare('cp-1', '192.0.2.11', {{}}, {slow!r})]\n"
+    done = _run(pyinfra, tmp_path, master)
+    assert _said(done, "cp-1")[0] == (
+        "warning: its disk takes 40 ms to sync a small write (p99), and etcd wants 10; expect slow"
+        " answers of the API, or give /var/lib/etcd an SSD"
+    )
+    assert done.status == 0
+
+
+@pytest.mark.parametrize(
+    ("group_data", "sentence"),
+    [
+        (
+            "service_network = '10.244.0.0/20'",
+            "the network of pods (10.244.0.0/16, IPALLOC_RANGE of the network's manifest) and that"
+            " of services (10.244.0.0/20, service_network of group_data) overlap; change one of"
+            " them",
+        ),
+        (
+            "service_network = '192.0.2.0/24'",
+            "cp-1: its address 192.0.2.11 is in the network of services (192.0.2.0/24); choose"
+            " another network for services",
+        ),
+        (
+            "cluster_configuration = {'networking': {'podSubnet': '10.0.0.0/8'}}",
+            "group_data: cluster_configuration has networking.podSubnet ('10.0.0.0/8'), which"
+            " comes from IPALLOC_RANGE of the network's manifest; take it out there",
+        ),
+        (
+            "kube_proxy_configuration = {'clusterCIDR': '10.0.0.0/8'}",
+            "group_data: kube_proxy_configuration has clusterCIDR '10.0.0.0/8' and pods get"
+            " addresses of 10.244.0.0/16 (IPALLOC_RANGE of the network's manifest); take it out",
+        ),
+    ],
+)
+def test_networks_that_contradict_each_other_end_the_run_before_it_changes_anything(
+    pyinfra: Pyinfra, tmp_path: Path, group_data: str, sentence: str
+) -> None:
+    done = _run(pyinfra, tmp_path, _ONE_MASTER, group_data=f"{group_data}\n")
+    assert sentence in done.stderr
+    assert done.status == 1
+    assert "flock" not in done.stderr
+    assert "Traceback" not in done.stderr
