@@ -144,6 +144,11 @@ def connect(cluster: Cluster) -> Api:
         raise Trouble("; ".join(phrases) or "the inventory has no control plane")
 
 
+def opened() -> Api | None:
+    """The connection that this run has, if it has one."""
+    return next(iter(_opened.values()), None)
+
+
 def found(call: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
     """What `call` returns, or None where the API says that there is no such object."""
     try:

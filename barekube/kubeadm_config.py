@@ -159,6 +159,7 @@ def init(
             "apiVersion": API,
             "kind": "InitConfiguration",
             "bootstrapTokens": [{"token": token, "ttl": "15m0s", "usages": _USAGES}],
+            "timeouts": _TIMEOUTS,
             "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": cluster.api_port},
             "nodeRegistration": _registration(
                 cluster, node, _REMAINS_OF_INIT if cut_off else [], master=True
@@ -171,6 +172,9 @@ def init(
 
 
 _USAGES = ["signing", "authentication"]
+# kubeadm gives up on an API server that does not come up within a minute, which a slow machine
+# takes after a power cut (seen in the drill).
+_TIMEOUTS = {"kubernetesAPICall": "5m0s"}
 
 
 def join(cluster: Cluster, node: Node, token: str, ca_hash: str, *, cut_off: bool) -> str:
@@ -182,6 +186,7 @@ def join(cluster: Cluster, node: Node, token: str, ca_hash: str, *, cut_off: boo
         {
             "apiVersion": API,
             "kind": "JoinConfiguration",
+            "timeouts": _TIMEOUTS,
             "discovery": {
                 "bootstrapToken": {
                     "token": token,

@@ -45,6 +45,57 @@ def read(directory: Path) -> list[tuple[str, Object]]:
     return result
 
 
+# What a stage may take away again, and what it never does: data, or what others hang on.
+_PRUNED = (
+    ("v1", "ConfigMap"),
+    ("v1", "Service"),
+    ("v1", "ServiceAccount"),
+    ("apps/v1", "DaemonSet"),
+    ("apps/v1", "Deployment"),
+    ("networking.k8s.io/v1", "Ingress"),
+    ("networking.k8s.io/v1", "IngressClass"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
+    ("rbac.authorization.k8s.io/v1", "Role"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+)
+_KEPT = (
+    ("v1", "Namespace"),
+    ("v1", "PersistentVolume"),
+    ("v1", "PersistentVolumeClaim"),
+    ("v1", "Secret"),
+    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+    ("storage.k8s.io/v1", "StorageClass"),
+)
+KINDS = (*_PRUNED, *_KEPT)
+
+
+def stage_of(documents: Sequence[Object]) -> str | None:
+    """The stage whose label the manifests carry."""
+    labels = (each["metadata"].get("labels", {}) for each in documents)
+    return next((each[STAGE_LABEL] for each in labels if STAGE_LABEL in each), None)
+
+
+def left_over(live: Sequence[Object], documents: Sequence[Object]) -> list[Object]:
+    """Of the live objects with a stage's label, those that its manifests do not have any more."""
+    wanted = {title(each) for each in documents}
+    return [each for each in live if title(each) not in wanted]
+
+
+def pruned(document: Object) -> bool:
+    """Whether `--data prune=true` deletes such an object when it is left over."""
+    return (document["apiVersion"], document["kind"]) in _PRUNED
+
+
+def by_hand(document: Object) -> str:
+    """The command that deletes an object."""
+    metadata = document["metadata"]
+    space = f" -n {metadata['namespace']}" if metadata.get("namespace") else ""
+    return f"kubectl delete{space} {document['kind'].lower()} {metadata['name']}"
+
+
 def secrets_of(document: Object) -> list[str]:
     """The Secrets that a workload's containers get as environment, which they read at their start
     only."""

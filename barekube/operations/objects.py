@@ -56,7 +56,8 @@ def _applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
             host.log(sentence)
         yield from refuse(troubles[-1])
         return
-    if not todo:
+    going = _say_left_over(api, [document for _, document in documents])
+    if not todo and not going:
         host.noop(f"{len(documents)} objects are as in {directory}")
         return
     for document, diff in todo:
@@ -65,6 +66,44 @@ def _applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
             for line in diff:
                 host.log(f"  {line}")
     yield FunctionCommand(apply, (api, [document for document, _ in todo]), {})
+    if going:
+        yield FunctionCommand(_prune, (api, going), {})
+
+
+def _say_left_over(api: Api, documents: list[manifests.Object]) -> list[manifests.Object]:
+    """Name what the manifests have no more; what of it is to be deleted."""
+    going = []
+    for document in _left_over(api, documents):
+        title = manifests.title(document)
+        if not manifests.pruned(document):
+            host.log(f"{title}: left over; by hand: {manifests.by_hand(document)}")
+        elif host.data.get("prune"):
+            host.log(f"{title}: deleted, for it is in the manifests no more")
+            going.append(document)
+        else:
+            host.log(f"{title}: left over; --data prune=true deletes it")
+    return going
+
+
+def _left_over(api: Api, documents: list[manifests.Object]) -> list[manifests.Object]:
+    """What carries the label of these manifests' stage and is not in them."""
+    stage = manifests.stage_of(documents)
+    if stage is None:
+        return []
+    live = []
+    for version, kind in manifests.KINDS:
+        resource = api.dynamic.resources.get(api_version=version, kind=kind)
+        found_there = resource.get(label_selector=f"{manifests.STAGE_LABEL}={stage}").to_dict()
+        live += [{"apiVersion": version, "kind": kind} | each for each in found_there["items"]]
+    return manifests.left_over(live, documents)
+
+
+def _prune(state: State, host: Host, api: Api, documents: list[manifests.Object]) -> bool:
+    for document in documents:
+        metadata = document["metadata"]
+        kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
+        kind.delete(name=metadata["name"], namespace=metadata.get("namespace"))
+    return True
 
 
 def _compare(

@@ -1,5 +1,6 @@
 """What keeps operations in order: barriers, refusals, and who acts for the cluster."""
 
+import shlex
 import time
 from collections.abc import Callable, Generator
 
@@ -7,10 +8,18 @@ from pyinfra import host, inventory, state
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
+from barekube import api as cluster_api
+from barekube import lease
 from barekube.api import API_ERRORS, phrase
 
-# A kubeadm or dpkg that outlived a lost SSH session still holds it, and is waited for.
-LOCK = "flock -w 900 /run/lock/barekube"
+# Alone on the host. A kubeadm or dpkg of ours that outlived a lost SSH session is waited for;
+# that of another operator is not.
+LOCK = (
+    'exec 9<>/run/lock/barekube; flock -n 9 || {{ by=$(cat <&9); [ "$by" = {me} ] && flock -w 900 9'
+    " || {{ echo barekube of $by works on this host, wait for it >&2; exit 75; }}; }};"
+    " echo {me} >/run/lock/barekube; "
+)
+_REFUSED = StringCommand("false")
 
 
 @operation()
@@ -24,12 +33,18 @@ def barrier() -> Generator[StringCommand, None, None]:
 
 
 def answering(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
-    """The steps, ended with a sentence if the API fails meanwhile.
+    """The steps, ended with a sentence if the API fails meanwhile, or if another run changes the
+    cluster: before the first step that changes something, the cluster's Lease is taken.
 
     An exception that leaves an operation would stop every host.
     """
     try:
-        yield from steps
+        for step in steps:
+            api = cluster_api.opened() if state.is_executing and step is not _REFUSED else None
+            if api and (wrong := lease.take(api)):
+                yield from refuse(wrong)
+                return
+            yield step
     except API_ERRORS as error:
         yield from refuse(f"{phrase(error)}; see whether its control planes run, then run again")
 
@@ -54,7 +69,7 @@ def wait(what: str, limit: int, look: Callable[[], str | None]) -> str | None:
 def refuse(sentence: str) -> Generator[StringCommand, None, None]:
     """Fail this host, and no other, with one sentence; a preview shows it too."""
     host.log(sentence)
-    yield StringCommand("false")
+    yield _REFUSED
 
 
 def without_api(trouble: str) -> Generator[StringCommand]:
@@ -64,10 +79,10 @@ def without_api(trouble: str) -> Generator[StringCommand]:
 
 def changing(script: str, stdin: str | None = None) -> StringCommand:
     """A command that changes the host, alone on it. `script` is run by sh -ec."""
-    quoted = "'" + script.replace("'", "'\\''") + "'"
+    whole = LOCK.format(me=shlex.quote(lease.holder())) + script
     if stdin is None:
-        return StringCommand(f"{LOCK} sh -ec {quoted}")
-    return StringCommand(f"{LOCK} sh -ec {quoted}", _stdin=stdin)
+        return StringCommand("sh", "-ec", shlex.quote(whole))
+    return StringCommand("sh", "-ec", shlex.quote(whole), _stdin=stdin)
 
 
 def acts_for_the_cluster() -> bool:

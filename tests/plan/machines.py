@@ -178,14 +178,14 @@ def bare(
         for line in checkup(name, address, "", {})
         if line.partition("=")[0] not in (said or {})
     ]
-    responses: dict[object, object] = {
+    responses: dict[Any, Any] = {
         _FACT: machine.answer(),
         _CHECKUP: [*(f"{key}={value}" for key, value in (said or {}).items()), *known],
         REACH: ["end"],
         SYNC: _SYNCED,
         _REFUSED: {"success": False},
-        **(answers or {}),
     }
+    responses |= answers or {}
     return f"@fake/{name}", {"address": address, "fake_responses": responses}
 
 

@@ -56,7 +56,11 @@ def config_map(name: str, space: str) -> SimpleNamespace:
 class Kind:
     """A kind of the dynamic client, of which there is what the manifests say."""
 
-    def get(self, name: str, namespace: str | None = None) -> SimpleNamespace:
+    def get(
+        self, name: str = "", namespace: str | None = None, label_selector: str = ""
+    ) -> SimpleNamespace:
+        if label_selector:
+            return SimpleNamespace(to_dict=lambda: {"items": []})
         documents = yaml.safe_load_all((machines.MANIFESTS / "network.yaml").read_text())
         found = next(each for each in documents if each["metadata"]["name"] == name)
         return SimpleNamespace(to_dict=lambda: found)

@@ -1,5 +1,6 @@
 """Operations on a fresh, a converged and a drifted machine: every command, whole."""
 
+import shlex
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 
 import barekube.api
-from barekube import kernel, tokens, traces
+from barekube import kernel, lease, tokens, traces
 from barekube.api import Trouble
 from barekube.cluster import Cluster, Node
 from barekube.operations import files, hosts_file, kubeadm, packages, units
@@ -24,7 +25,13 @@ def _on(machine: Machine | None, operation: Any, *arguments: object, **options: 
 
 
 def _alone(script: str) -> str:
-    return f"flock -w 900 /run/lock/barekube sh -ec '{script}'"
+    me = shlex.quote(lease.holder())
+    lock = (
+        f'exec 9<>/run/lock/barekube; flock -n 9 || {{ by=$(cat <&9); [ "$by" = {me} ] &&'
+        " flock -w 900 9 || { echo barekube of $by works on this host, wait for it >&2; exit 75;"
+        f" }}; }}; echo {me} >/run/lock/barekube; "
+    )
+    return f"sh -ec {shlex.quote(lock + script)}"
 
 
 def _write(path: str, mode: str = "644") -> str:
