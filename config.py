@@ -4,6 +4,7 @@ It is run, not imported, before the inventory is read.
 """
 
 import ast
+import io
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -137,6 +138,9 @@ def end() -> None:
             executed=executed,
             unanswered=unanswered,
         )
+        if report is not None:
+            sys.stdout = sys.__stdout__
+            click.echo(summary.with_plan(report.getvalue(), run))
         click.echo("--> Summary:", err=True)
         for line in summary.lines(run):
             click.echo(f"    {line}", err=True)
@@ -148,6 +152,11 @@ def end() -> None:
 def _in_limit(host: Host) -> bool:
     return bool(state.is_host_in_limit(host))
 
+
+# With --json standard output is one JSON document: pyinfra's, with our summary in it.
+report = io.StringIO() if given["json_output"] else None
+if report is not None:
+    sys.stdout = report
 
 _NO_RUN = ("debug-inventory", "fact")
 

@@ -262,6 +262,8 @@ def options(given: Mapping[str, object]) -> list[str]:
     problems = []
     if given.get("dry") and given.get("yes"):
         problems.append("--dry with -y compares nothing; leave -y out")
+    if "drift.py" in str(given.get("operations")) and not given.get("dry"):
+        problems.append("drift.py only compares; add --dry")
     for key in ("serial", "no_wait"):
         if given.get(key):
             problems.append(

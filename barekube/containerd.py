@@ -28,6 +28,11 @@ _CONFIG = """\
 # Written by barekube, deploys/runtime.py.
 version = 3
 
+# A layer is on the disk before containerd remembers it: else a power cut just after a pull leaves
+# images with empty files, which are never pulled again (a drill found a /pause of 0 bytes).
+[plugins.'io.containerd.service.v1.diff-service']
+  sync_fs = true
+
 [plugins.'io.containerd.cri.v1.images']
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
     sandbox = '{pause}'

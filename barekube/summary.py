@@ -1,5 +1,6 @@
 """The end of a run in a few lines: what became of each host, and the one command to go on with."""
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -90,11 +91,37 @@ def outcome(host: HostRun, run: Run) -> tuple[Outcome, str]:
     return (Outcome.CHANGED if count else Outcome.UNCHANGED), str(count or "")
 
 
+# What the comparison that runs by itself, deploys/drift.py, ends with where something differs.
+DRIFT = 3
+
+
 def status(run: Run) -> int:
     """The exit status: 0 only if every host of the limit is as it was asked to be."""
-    if run.broken_off or not run.hosts:
+    outcomes = {outcome(host, run)[0] for host in run.hosts.values()}
+    if run.broken_off or not run.hosts or outcomes.intersection(_BAD):
         return 1
-    return int(any(outcome(host, run)[0] in _BAD for host in run.hosts.values()))
+    drift = [PurePath(each).stem for each in run.deploys] == ["drift"]
+    return DRIFT if drift and Outcome.CHANGED in outcomes else 0
+
+
+def with_plan(printed: str, run: Run) -> str:
+    """pyinfra's JSON document with `summary` in it; that alone where pyinfra printed none."""
+    try:
+        document = json.loads(printed)
+    except ValueError:
+        document = {}
+    hosts = {}
+    for name, host in run.hosts.items():
+        what, words = outcome(host, run)
+        hosts[name] = {"outcome": what.value, "words": words}
+    document["summary"] = {
+        "preview": run.preview,
+        "hosts": hosts,
+        "seconds": round(run.seconds, 1),
+        "status": status(run),
+        "next": [line.strip() for line in next_command(run)],
+    }
+    return json.dumps(document, indent=2)
 
 
 def lines(run: Run) -> list[str]:
@@ -152,6 +179,8 @@ def next_command(run: Run) -> list[str]:
         if not any(host.would_change for host in run.hosts.values()):
             return []
         rest = _without(run.arguments, (), ("--dry", "--diff", "--json"))
+        # What drifted is brought back by the deploy that it was compared with.
+        rest = [each.replace("drift.py", "site.py") for each in rest]
         return ["to do it:", f"  {_command([*rest, '-y'])}"]
     if len(run.deploys) != 1:
         return []

@@ -196,3 +196,34 @@ def test_an_error_of_the_command_line_is_shown_once(pyinfra: Pyinfra) -> None:
     assert done.stderr.count("No deploy file") == 1
     assert "Traceback" not in done.stderr
     assert done.status == 1
+
+
+def test_a_comparison_by_itself_tells_by_its_status_whether_something_drifted(
+    pyinfra: Pyinfra,
+) -> None:
+    drifted = pyinfra(_BARE, "deploys/drift.py", "--dry", "--json")
+    assert drifted.status == 3
+    assert json.loads(drifted.stdout)["summary"]["hosts"]["@fake/w-1"]["outcome"] == "changed"
+    assert drifted.summary[-1] == f"pyinfra {_BARE} deploys/site.py -y"
+    well = pyinfra("tests/plan/inventory_converged.py", "deploys/drift.py", "--dry", api=True)
+    assert well.status == 0
+    lost = pyinfra("tests/plan/inventory_lost.py", "deploys/drift.py", "--dry")
+    assert lost.status == 1
+
+
+def test_a_comparison_by_itself_cannot_be_made_to_change_anything(pyinfra: Pyinfra) -> None:
+    done = pyinfra(_BARE, "deploys/drift.py", "-y")
+    assert done.stderr.splitlines()[1:] == ["--> drift.py only compares; add --dry", _NOTHING]
+    assert done.status == 1
+
+
+def test_json_on_standard_output_is_one_document_with_the_plan_and_the_summary(
+    pyinfra: Pyinfra,
+) -> None:
+    done = pyinfra("tests/plan/inventory_converged.py", "deploys/site.py", "-y", "--json", api=True)
+    document = json.loads(done.stdout)
+    assert {"plan", "results", "summary"} <= set(document)
+    summary = document["summary"]
+    assert summary["hosts"]["@fake/cp-1"] == {"outcome": "unchanged", "words": ""}
+    assert summary["status"] == done.status == 0
+    assert summary["next"][1].endswith("kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes")

@@ -1,0 +1,8 @@
+"""What differs from site.py, for a cron job: run it with --dry (and --json, for a report).
+
+Exit status 0: nothing; 3: something; 1: trouble, or a host that was not reached.
+"""
+
+from pyinfra import local
+
+local.include("deploys/site.py")
