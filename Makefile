@@ -5,16 +5,17 @@ OPTIONS ?= -y
 
 PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra
-STAGES := preflight host runtime kubernetes_packages control_plane workers network
+STAGES := preflight host runtime kubernetes_packages control_plane workers network verify
 CODE := config.py inventory.py group_data deploys barekube bench bundle lab tests
 
-.PHONY: help lab lab-down lab-needs test test-needs style types fast-tests lab-tests preview site \
+.PHONY: help drift lab lab-down lab-needs test test-needs style types fast-tests lab-tests preview site \
 	bundle $(STAGES)
 
 help:
 	@echo 'make lab                    machines of its own here, and a Kubernetes on them'
 	@echo 'make lab-down               end them; what was built stays in ~/.cache/barekube'
-	@echo 'make test                   every check and test, the lab included'
+	@echo 'make test                   every check and test, the lab included; WEAVE=1 demands those'
+	@echo '                            that need images of Weave in the bundle'
 	@echo
 	@echo 'On your machines (INVENTORY=inventory.py, LIMIT=a host or group, OPTIONS=-y):'
 	@sed -n 's/^\([a-z_]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) \
@@ -30,7 +31,11 @@ runtime: .venv/.ready ## containerd
 kubernetes_packages: .venv/.ready ## kubelet, kubeadm, kubectl, CNI plugins, crictl
 control_plane: .venv/.ready ## kubeadm init once, then further control planes
 workers: .venv/.ready ## kubeadm join
-network: .venv/.ready ## the pod network; all nodes Ready
+network: .venv/.ready ## the pod network; all nodes Ready, every pair connected
+verify: .venv/.ready ## proof: tries DNS, pairs, Services, ports, policies from every node
+
+drift: .venv/.ready ## for cron: exit status 0 as wanted, 3 something differs, 1 trouble
+	$(PYINFRA) $(INVENTORY) deploys/drift.py --dry $(if $(LIMIT),--limit $(LIMIT))
 
 site $(STAGES):
 	$(PYINFRA) $(INVENTORY) deploys/$@.py $(OPTIONS) $(if $(LIMIT),--limit $(LIMIT))
@@ -76,7 +81,7 @@ lab-tests: .venv/.ready
 	$(PYTHON) -m lab down
 	$(PYTHON) -m lab up
 	@echo '== tests/lab'
-	$(PYTHON) -m pytest tests/lab
+	$(if $(WEAVE),BAREKUBE_WEAVE=1) $(PYTHON) -m pytest tests/lab
 
 # ensurepip is what Debian's python3 lacks without python3-venv.
 .venv/.ready: requirements.txt

@@ -113,7 +113,6 @@ CLUSTER: Mapping[str, Kind] = {
     "kubelet_configuration": _DICT,
     "kube_proxy_configuration": _DICT,
     "audit_rules": Kind("a list of dicts", _is_list_of_dicts),
-    "encryption_key": Kind('a name such as "key1"', lambda value: _matches(_LABEL, value)),
 }
 
 _BY_TYPE = {str: _TEXT, bool: _YES_OR_NO, int: _WHOLE_NUMBER, float: _NUMBER}

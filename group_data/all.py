@@ -111,10 +111,6 @@ audit_rules: list[dict[str, object]] = [
     {"level": "Metadata"},
 ]
 
-# The key by which Secrets are encrypted at rest. Another name makes a new key on the control
-# planes, one after the other, rewrites all Secrets with it, and then forgets the old one.
-encryption_key = "key1"
-
 # A host whose key is not in known_hosts, or is another one, is not talked to (the README shows
 # how to collect keys); pyinfra's own default is to accept a new one unseen.
 ssh_strict_host_key_checking = "yes"

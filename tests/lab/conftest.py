@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab import hosts as lab_hosts
+from lab import pod_network
 from tests.lab.recorder import repository_root
 
 PYINFRA = [".venv/bin/pyinfra", "lab/inventory.py"]
@@ -35,6 +36,12 @@ class Run:
 
 
 Deploy = Callable[..., Run]
+
+
+def pytest_sessionstart() -> None:
+    """`make test WEAVE=1` is not content with tests that are skipped for want of images."""
+    if os.environ.get("BAREKUBE_WEAVE") and pod_network.manifests() != pod_network.WEAVE:
+        pytest.exit("WEAVE=1: the bundle has no images of Weave; python -m bundle add FILE", 1)
 
 
 @pytest.fixture(scope="session")
