@@ -30,10 +30,10 @@ version = 3
 
 # A layer is on the disk before containerd remembers it: else a power cut just after a pull leaves
 # images with empty files, which are never pulled again (a drill found a /pause of 0 bytes).
-[plugins.'io.containerd.service.v1.diff-service']
-  sync_fs = true
-
+# containerd's other way to pull, its transfer service, cannot do that yet.
 [plugins.'io.containerd.cri.v1.images']
+  image_pull_with_sync_fs = true
+  use_local_image_pull = true
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
     sandbox = '{pause}'
   [plugins.'io.containerd.cri.v1.images'.registry]
