@@ -4,6 +4,7 @@ It is run, not imported, before the inventory is read.
 """
 
 import ast
+import inspect
 import io
 import sys
 import time
@@ -23,6 +24,11 @@ config.REQUIRE_PYINFRA_VERSION = "==3.10.0"
 # A failed host stops neither the others nor, by a question, the run.
 config.FAIL_PERCENT = 100
 cli._set_fail_prompts = lambda state, config: None
+
+# pyinfra has inspect look at each operation's frames. A deploy's are of no module, for which
+# inspect searches all modules, every time: most of what a run on fifty hosts would compute.
+for deploy in Path.cwd().glob("deploys/*.py"):
+    inspect.modulesbyfile.setdefault(str(deploy), "__main__")
 
 context = click.get_current_context()
 given = context.params

@@ -84,8 +84,13 @@ def control_plane_hosts() -> list[Host]:
     return [each for each in hosts() if each.name in members]
 
 
+@functools.cache
 def cluster() -> Cluster:
-    """The cluster as this inventory and group_data want it. Raises DeployError for bad values."""
+    """The cluster as this inventory and group_data want it. Raises DeployError for bad values.
+
+    Made once a run: it is the same on every host, and looking at all of them for each of them is
+    what a run on fifty would spend its time on.
+    """
     masters = {each.name for each in control_plane_hosts()}
     nodes = tuple(
         Node(

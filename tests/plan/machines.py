@@ -47,7 +47,7 @@ _SETTINGS = "KUBEADM_INIT_DRYRUN_DIR"
 _REFUSED = re.compile(r"(^|\W)false\W*$")
 _WEAVE = "/dev/tcp/127.0.0.1/6784"
 _SYNCED = [*["notrunc 900"] * 20, *["notrunc,fdatasync 3000"] * 100, "end"]
-_BOOT, _LATER = 1_780_000_000, "Thu 2026-11-05 10:00:00.000000 UTC"
+BOOT, _LATER = 1_780_000_000, "Thu 2026-11-05 10:00:00.000000 UTC"
 
 
 @dataclass
@@ -66,8 +66,8 @@ class Machine:
         lines = ["#release", *(f'{key}="{value}"' for key, value in RELEASE.items()), "#stat"]
         for path, text in self.files.items():
             mode = self.mode.get(path, "644")
-            lines.append(f"{mode} root:root {len(text.encode())} {_BOOT}.000000000 {path}")
-        lines += [f"600 root:root 1000 {_BOOT}.000000000 {path}" for path in self.secret]
+            lines.append(f"{mode} root:root {len(text.encode())} {BOOT}.000000000 {path}")
+        lines += [f"600 root:root 1000 {BOOT}.000000000 {path}" for path in self.secret]
         lines.append("#lines")
         for path, text in self.files.items():
             lines += [f"{path}\0{line}" for line in text.splitlines()]
@@ -138,7 +138,7 @@ def _settings() -> list[str]:
     parts[kubeadm_config.AUDIT_POLICY] = kubeadm_config.audit_policy(cluster()).content
     parts["/etc/kubernetes/pki/apiserver.crt"] = _certificate()
     lines = [line for path, text in parts.items() for line in (f"== {path}", *text.splitlines())]
-    return [*lines, "== written", f"{_BOOT} {kubeadm_config.AUDIT_POLICY}", "== end"]
+    return [*lines, "== written", f"{BOOT} {kubeadm_config.AUDIT_POLICY}", "== end"]
 
 
 def _certificate() -> str:
@@ -189,8 +189,8 @@ def bare(
     return f"@fake/{name}", {"address": address, "fake_responses": responses}
 
 
-def converged(name: str, address: str) -> tuple[str, dict[str, object]]:
-    """A host to which all stages were applied."""
+def joined(name: str) -> Machine:
+    """What is on a machine to which all stages were applied."""
     master = dict((each, is_master) for each, _, is_master in ALL)[name]
     nodes = [(f"@fake/{each}", where, is_master) for each, where, is_master in ALL]
     sysctls = DEFAULTS["sysctls"]
@@ -229,8 +229,14 @@ def converged(name: str, address: str) -> tuple[str, dict[str, object]]:
     machine.secret += [path for path in kept if path not in machine.files]
     if master:
         machine.secret += [traces.ETCD, kubeadm_config.ENCRYPTION]
+    return machine
+
+
+def converged(name: str, address: str) -> tuple[str, dict[str, object]]:
+    """A host to which all stages were applied."""
+    machine = joined(name)
     ca = hashlib.sha256(CA.encode()).hexdigest()
-    there = {each: str(exact[each]) for each in ("containerd.io", "kubelet")}
+    there = {each: machine.packages[each][0] for each in ("containerd.io", "kubelet")}
     answers = {
         _FACT: machine.answer(),
         _CHECKUP: checkup(name, address, ca, there),
