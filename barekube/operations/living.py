@@ -266,7 +266,10 @@ def _kubelet(cluster: Cluster) -> Generator[PyinfraCommand]:
         before = _renewed(api, host.name)
         yield changing(
             f"kubeadm upgrade node phase kubelet-config; sync {KUBELET_FILE};"
-            " systemctl restart kubelet"
+            " systemctl restart kubelet;"
+            # kubeadm's copy of the file as it was; what it was comes from group_data.
+            " rm -rf /etc/kubernetes/tmp/kubeadm-kubelet-config*;"
+            " rmdir --ignore-fail-on-non-empty /etc/kubernetes/tmp"
         )
         yield FunctionCommand(_await_kubelet, (cluster, before), {})
 
