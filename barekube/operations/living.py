@@ -269,7 +269,7 @@ def _kubelet(cluster: Cluster) -> Generator[PyinfraCommand]:
             " systemctl restart kubelet;"
             # kubeadm's copy of the file as it was; what it was comes from group_data.
             " rm -rf /etc/kubernetes/tmp/kubeadm-kubelet-config*;"
-            " rmdir --ignore-fail-on-non-empty /etc/kubernetes/tmp"
+            " rmdir /etc/kubernetes/tmp 2>/dev/null || true"
         )
         yield FunctionCommand(_await_kubelet, (cluster, before), {})
 
