@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import subprocess
 from datetime import UTC, datetime
 
@@ -9,10 +10,12 @@ from tests.lab.conftest import Deploy, Run
 from tests.lab.recorder import host_state, objects, ssh
 
 STAGES = ("deploys/control_plane.py", "deploys/workers.py")
+# Another one each time: a name stays in the certificate until that is renewed.
+NAME = f"k8s-{secrets.token_hex(3)}.example.org"
 _API = {
     "apiServer": {
         "extraArgs": [{"name": "event-ttl", "value": "2h0m0s"}],
-        "certSANs": ["k8s.example.org"],
+        "certSANs": [NAME],
     }
 }
 CHANGED = (
@@ -49,7 +52,7 @@ def test_settings_are_previewed_then_rolled_out_and_back_and_nothing_else_change
         "ConfigMap kube-system/kubeadm-config",
         "+    value: 2h0m0s",
         "+    - --event-ttl=2h0m0s",
-        "certificate of the API server: + k8s.example.org",
+        f"certificate of the API server: + {NAME}",
         "+maxPods: 77",
         "+nodePortAddresses:",
     ):
