@@ -19,7 +19,7 @@ import pytest
 
 from lab.paths import DISKS
 from tests.lab.conftest import PYINFRA, Run
-from tests.lab.recorder import repository_root
+from tests.lab.recorder import repository_root, ssh
 
 LAB = [".venv/bin/python", "-m", "lab"]
 SEED = os.environ.get("BAREKUBE_SEED", "1")
@@ -132,3 +132,15 @@ def _finish(title: str) -> None:
     print(f"  re-run: {again.seconds:.0f} s, status {again.status}", flush=True)
     assert again.status == 0, again.text[-8000:]
     assert _pyinfra("deploys/site.py", "--dry", "--json").would_change() == {}
+
+
+def test_an_image_that_was_pulled_just_before_a_power_cut_is_whole_afterwards() -> None:
+    image = "registry.k8s.io/e2e-test-images/agnhost:2.66.1"
+    layers = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots"
+    digest = f"cd {layers} && find . -maxdepth 3 -path '*/fs/agnhost' -exec cksum {{}} +"
+    ssh("worker-2", f"crictl rmi {image} >/dev/null 2>&1 || true; crictl pull {image}")
+    before = ssh("worker-2", digest)
+    _lab("power-off", "worker-2")
+    _lab("power-on", "worker-2")
+    assert before.endswith("/fs/agnhost\n")
+    assert ssh("worker-2", digest) == before

@@ -1,4 +1,4 @@
-"""A living cluster follows group_data, one operator at a time."""
+"""A living cluster follows group_data, one operator at a time. Run by name, on the lab."""
 
 import json
 import re
@@ -77,10 +77,11 @@ def test_settings_are_previewed_then_rolled_out_and_back_and_nothing_else_change
             }
         assert _files(before[name], after[name]) == wanted_files
         assert _pods(kubectl, name) == "77"
+    now = objects(kubectl)
     changed = {
         each
-        for each in objects_before.keys() | objects(kubectl).keys()
-        if objects_before.get(each) != objects(kubectl).get(each)
+        for each in objects_before.keys() | now.keys()
+        if objects_before.get(each) != now.get(each)
     }
     assert {each.partition(" ")[2] for each in changed if not each.startswith("Node")} == {
         "kube-system/kubeadm-config",
