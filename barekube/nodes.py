@@ -5,9 +5,9 @@ import time
 from datetime import UTC, datetime
 
 from kubernetes import client as k8s
-from pyinfra.api import Host, State
+from pyinfra.api import Host
 
-from barekube import csr
+from barekube import csr, remote
 from barekube.api import Api, found
 from barekube.cluster import Node
 
@@ -59,41 +59,37 @@ def pod_trouble(pod: k8s.V1Pod) -> str:
     return ""
 
 
-def approve_serving(state: State, host: Host, api: Api, node: Node, limit: int) -> bool:
-    """Approve the serving certificate that the kubelet of `node` asks for.
+def approve_serving(host: Host, api: Api, node: Node, path: str, limit: int) -> bool:
+    """Approve the serving certificate that the kubelet of `node` asks for, until it has one.
 
-    Waits at most `limit` seconds for the request. False, with a sentence logged, if there is
-    none, or only such as the inventory does not have.
+    Waits at most `limit` seconds for a certificate in `path` on `host`; a request that was
+    answered says nothing, for it can be an earlier machine's of that name. False, with a sentence
+    logged, if none comes.
     """
     end = time.monotonic() + limit
-    refused = ""
+    why = f"its kubelet asked for none in {limit} s"
     while time.monotonic() < end:
         selector = f"spec.signerName={csr.SIGNER}"
-        for request in api.certificates.list_certificate_signing_request(
-            field_selector=selector
-        ).items:
-            if request.spec.username != f"system:node:{node.name}":
+        asked = api.certificates.list_certificate_signing_request(field_selector=selector).items
+        for request in asked:
+            if request.spec.username != f"system:node:{node.name}" or request.status.conditions:
                 continue
-            if request.status.certificate:
-                return True
-            if request.status.conditions:
-                continue
-            reason = csr.refusal(
+            refused = csr.refusal(
                 base64.b64decode(request.spec.request),
                 request.spec.username,
                 request.spec.usages,
                 node.name,
                 node.address,
             )
-            if reason is None:
+            if refused is None:
                 _approve(api, request)
-            else:
-                refused = reason
+            why = refused or f"it did not fetch the one that was approved in {limit} s"
+        if remote.holds(host, path):
+            return True
         time.sleep(1)
     host.log(
-        f"no serving certificate was approved for {node.name}:"
-        f" {refused or f'its kubelet asked for none in {limit} s'};"
-        f" look at `journalctl -u kubelet` on it, then run this again"
+        f"{node.name} has no serving certificate: {why}; look at `journalctl -u kubelet` on it,"
+        " then run this again"
     )
     return False
 

@@ -98,3 +98,14 @@ def read_secret(other: Host, path: str) -> str | None:
     except (OSError, SSHException):
         return None
     return output.stdout + "\n" if done and output.stdout else None
+
+
+def holds(other: Host, path: str) -> bool:
+    """Whether there is a file with something in it, of root's perhaps."""
+    done, _ = other.run_shell_command(
+        StringCommand("test", "-s", path),
+        print_output=False,
+        print_input=False,
+        _sudo=sudo(other),
+    )
+    return bool(done)

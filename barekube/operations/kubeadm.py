@@ -262,7 +262,7 @@ def _approve(state: State, host: Host, cluster: Cluster) -> bool:
     if api is None:
         host.log(f"its certificate cannot be approved: {trouble}")
         return False
-    return nodes.approve_serving(state, host, api, cluster.node(host.name), _SERVING_LIMIT)
+    return nodes.approve_serving(host, api, cluster.node(host.name), t.SERVING, _SERVING_LIMIT)
 
 
 @operation()
