@@ -30,19 +30,31 @@ def read(directory: Path) -> list[tuple[str, Object]]:
     for path in sorted(directory.glob("*.yaml")):
         try:
             documents = list(yaml.safe_load_all(path.read_text()))
-        except yaml.YAMLError as error:
-            raise BadManifest(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise BadManifest(f"{path}{_mistake(error)}; correct it") from None
         for document in documents:
             if document is None:
                 continue
             if not isinstance(document, dict) or not {"apiVersion", "kind"} <= set(document):
-                raise BadManifest(f"{path} holds a document that is no Kubernetes object")
-            if not document.get("metadata", {}).get("name"):
-                raise BadManifest(f"{path} holds a {document['kind']} without a name")
+                raise BadManifest(
+                    f"{path} holds a document that is no Kubernetes object; correct or remove it"
+                )
+            metadata = document.get("metadata")
+            if not isinstance(metadata, dict) or not metadata.get("name"):
+                raise BadManifest(
+                    f"{path} holds a {document['kind']} without a name; give it metadata.name"
+                )
             result.append((str(path), document))
     if not result:
         raise BadManifest(f"{directory} has no manifest; say where they are in group_data")
     return result
+
+
+def _mistake(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+    """Where a file goes wrong, and how: ', line 3: it is not YAML: could not find ...'."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f", line {error.problem_mark.line + 1}: it is not YAML: {error.problem}"
+    return f": it is not YAML: {' '.join(str(error).split())}"
 
 
 # What a stage may take away again, and what it never does: data, or what others hang on.
@@ -107,6 +119,18 @@ def secrets_of(document: Object) -> list[str]:
             if reference:
                 names.append(reference["name"])
     return list(dict.fromkeys(names))
+
+
+def variables(document: Object) -> dict[str, str | None]:
+    """What a workload's containers get as environment, by name; None: from somewhere else.
+
+    Raises AttributeError, KeyError or TypeError if it is not written as Kubernetes wants it.
+    """
+    return {
+        variable["name"]: variable.get("value")
+        for container in document["spec"]["template"]["spec"]["containers"]
+        for variable in container.get("env", ())
+    }
 
 
 def title(document: Object) -> str:

@@ -8,12 +8,11 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from pyinfra import host, inventory
 from pyinfra.api import Host
 from pyinfra.api.exceptions import DeployError
 
-from barekube import versions
+from barekube import manifests, versions
 from barekube.cluster import Cluster, Node, contradiction, overlap
 
 
@@ -58,20 +57,31 @@ def pod_network(directory: Path) -> tuple[str, bool]:
 
     Raises DeployError if there is none or if it is no network.
     """
-    for path in sorted(directory.glob("*.yaml")):
+    try:
+        documents = manifests.read(directory)
+    except manifests.BadManifest as error:
+        raise DeployError(str(error)) from None
+    for path, document in documents:
+        if document["kind"] != "DaemonSet":
+            continue
         try:
-            documents = list(yaml.safe_load_all(path.read_text()))
-        except yaml.YAMLError as error:
-            raise DeployError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-        for document in documents:
-            if not document or document.get("kind") != "DaemonSet":
-                continue
-            for container in document["spec"]["template"]["spec"]["containers"]:
-                for variable in container.get("env", []):
-                    if variable["name"] == "IPALLOC_RANGE":
-                        network = ipaddress.IPv4Network(variable["value"])
-                        return str(network), document["metadata"]["name"] == "weave-net"
-    raise DeployError(f"{directory}: no DaemonSet says IPALLOC_RANGE, the range of pod addresses")
+            value = manifests.variables(document).get("IPALLOC_RANGE")
+        except (AttributeError, KeyError, TypeError):
+            raise DeployError(
+                f"{path}: {manifests.title(document)} has no containers as Kubernetes wants them;"
+                " correct it"
+            ) from None
+        if value is None:
+            continue
+        try:
+            network = ipaddress.IPv4Network(value)
+        except ValueError as error:
+            raise DeployError(f"{path}: IPALLOC_RANGE: {error}; correct it") from None
+        return str(network), document["metadata"]["name"] == "weave-net"
+    raise DeployError(
+        f"{directory}: no DaemonSet says IPALLOC_RANGE, the range of pod addresses; give its"
+        " container that variable"
+    )
 
 
 def hosts() -> list[Host]:

@@ -1,0 +1,60 @@
+"""The range of pod addresses, read from the network's manifests."""
+
+from pathlib import Path
+
+import pytest
+from pyinfra.api import DeployError
+
+from barekube.settings import pod_network
+
+_SET = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{name: {name}}}
+spec: {{template: {{spec: {{containers: [{{env: [{{name: IPALLOC_RANGE, value: {range}}}]}}]}}}}}}
+"""
+
+
+@pytest.mark.parametrize(("name", "weave"), [("weave-net", True), ("another", False)])
+def test_it_is_that_of_the_daemon_set(tmp_path: Path, name: str, weave: bool) -> None:
+    (tmp_path / "a.yaml").write_text("# nothing but a comment\n---\n")
+    (tmp_path / "b.yaml").write_text(_SET.format(name=name, range="10.32.0.0/12"))
+    assert pod_network(tmp_path) == ("10.32.0.0/12", weave)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            _SET.format(name="n", range="10.32.0.1/12"),
+            "{file}: IPALLOC_RANGE: 10.32.0.1/12 has host bits set; correct it",
+        ),
+        (
+            "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: n}\nspec: {}",
+            "{file}: DaemonSet n has no containers as Kubernetes wants them; correct it",
+        ),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: n}",
+            "{folder}: no DaemonSet says IPALLOC_RANGE, the range of pod addresses; give its"
+            " container that variable",
+        ),
+        ("- a", "{file} holds a document that is no Kubernetes object; correct or remove it"),
+        (
+            "apiVersion: v1\nkind: Secret\nmetadata:",
+            "{file} holds a Secret without a name; give it metadata.name",
+        ),
+        (
+            b"\xff\xfe",
+            "{file}: it is not YAML: 'utf-8' codec can't decode byte 0xff in position 0: invalid"
+            " start byte; correct it",
+        ),
+    ],
+)
+def test_manifests_that_do_not_say_it_are_a_sentence(
+    tmp_path: Path, text: str | bytes, sentence: str
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DeployError) as error:
+        pod_network(tmp_path)
+    assert str(error.value) == sentence.format(file=file, folder=tmp_path)
