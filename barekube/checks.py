@@ -7,8 +7,10 @@ import difflib
 import fnmatch
 import ipaddress
 import re
+import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_type_hints
 
 from pyinfra.api.arguments import all_global_arguments
@@ -64,10 +66,23 @@ def _is_list_of_dicts(value: object) -> bool:
 
 
 def _are_sources(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(key, str) and isinstance(row, tuple) and len(row) == 5 and _are_texts(row)
-        for key, row in value.items()
+    return (
+        isinstance(value, dict)
+        and {"containerd", "kubernetes"} <= set(value)
+        and all(
+            isinstance(row, tuple) and len(row) == 5 and _are_texts(row) and _can_be_written(row)
+            for row in value.values()
+        )
     )
+
+
+def _can_be_written(row: Iterable[str]) -> bool:
+    """Whether what stands in braces is known."""
+    try:
+        fields = {field for text in row for _, field, *_ in string.Formatter().parse(text)}
+    except ValueError:
+        return False
+    return fields <= {None, "minor", "distribution", "codename"}
 
 
 def _is_port(value: object) -> bool:
@@ -103,7 +118,9 @@ CLUSTER: Mapping[str, Kind] = {
     "bundle_ca": _TEXT_OR_NONE,
     "bundle_key": _TEXT_OR_NONE,
     "package_sources": Kind(
-        "a dict of (address, suite, components, address of the key, fingerprint)", _are_sources
+        'a dict of "containerd" and "kubernetes" with (address, suite, components, address of the'
+        " key, fingerprint) each, and nothing in braces but {minor}, {distribution}, {codename}",
+        _are_sources,
     ),
     "host_packages": _NAMED_TEXTS,
     "modules": _NAMED_TEXTS,
@@ -176,6 +193,11 @@ def cluster(values: Mapping[str, object]) -> list[str]:
             for key in ("bundle_ca", "bundle_key")
             if not values.get(key)
         ]
+        ca = values.get("bundle_ca")
+        if ca and not Path(str(ca)).is_file():
+            problems.append(
+                f"group_data/all.py: bundle_ca {ca} is not there; `python -m bundle list` shows it"
+            )
     return problems
 
 

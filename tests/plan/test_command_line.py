@@ -33,6 +33,11 @@ _ONE = 'control_plane = [("metal-1", {"address": "192.0.2.1"})]\n'
 @pytest.mark.parametrize(
     ("inventory", "group_data", "sentence"),
     [
+        (
+            _ONE,
+            {"all": "\napi_port = ("},
+            "{folder}/group_data/all.py, line 2: '(' was never closed; correct it",
+        ),
         (_ONE + "workers = [", {}, "{inventory}, line 2: '[' was never closed; correct it"),
         (_ONE + "x = tru", {}, "{inventory}: NameError: name 'tru' is not defined; correct it"),
         (
@@ -54,6 +59,11 @@ _ONE = 'control_plane = [("metal-1", {"address": "192.0.2.1"})]\n'
             _ONE,
             {"all": "bundle_url = 'https://192.0.2.9:8443'\nbundle_key = 'AB'"},
             "group_data/all.py: bundle_url needs bundle_ca; `python -m bundle list` shows it",
+        ),
+        (
+            _ONE,
+            {"all": "bundle_url = 'https://192.0.2.9:8443'\nbundle_key = bundle_ca = '/no/ca'"},
+            "group_data/all.py: bundle_ca /no/ca is not there; `python -m bundle list` shows it",
         ),
         (
             "control_plane = []\nworkers = []",

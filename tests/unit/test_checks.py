@@ -11,6 +11,13 @@ from barekube import checks
 _ALL = Path(__file__).parents[2] / "group_data/all.py"
 
 
+_SOURCE = ("https://packages.invalid", "/", "", "https://packages.invalid/key", "AB")
+_SOURCES = (
+    'a dict of "containerd" and "kubernetes" with (address, suite, components, address of the key,'
+    " fingerprint) each, and nothing in braces but {minor}, {distribution}, {codename}"
+)
+
+
 def _defaults() -> dict[str, Any]:
     own: dict[str, Any] = {}
     exec(_ALL.read_text(), own)
@@ -43,6 +50,9 @@ def test_the_defaults_are_as_they_must_be() -> None:
         ("service_network", "10.96.0.1/12", 'a network such as "10.96.0.0/12"'),
         ("bundle_url", "http://192.0.2.9", '"https://..." or None'),
         ("bundle_url", "https://192.0.2.9/", '"https://..." or None'),
+        ("package_sources", {"kubernetes": _SOURCE}, _SOURCES),
+        ("package_sources", {"kubernetes": _SOURCE, "containerd": ("{suite}",) * 5}, _SOURCES),
+        ("package_sources", {"kubernetes": _SOURCE, "containerd": ("{minor",) * 5}, _SOURCES),
         ("sysctls", {"vm.overcommit_memory": 1}, "a dict of texts"),
         ("ignored_preflight", "Mem", "a list of texts"),
         ("ssh_port", "22", "a whole number"),
