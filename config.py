@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
+import gevent
 from pyinfra import config, state
-from pyinfra.api import Host, Inventory
+from pyinfra.api import DeployError, Host, Inventory
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_inventory, ctx_state
 from pyinfra_cli import cli
@@ -24,6 +26,8 @@ config.REQUIRE_PYINFRA_VERSION = "==3.10.0"
 # A failed host stops neither the others nor, by a question, the run.
 config.FAIL_PERCENT = 100
 cli._set_fail_prompts = lambda state, config: None
+# pyinfra says its errors itself; gevent would put a traceback before each.
+gevent.get_hub().NOT_ERROR += (PyinfraError,)
 
 # pyinfra has inspect look at each operation's frames. A deploy's are of no module, for which
 # inspect searches all modules, every time: most of what a run on fifty hosts would compute.
@@ -118,6 +122,15 @@ def host_run(host: Host) -> summary.HostRun:
     )
 
 
+def show(error: click.ClickException) -> None:
+    """Say what ended the run. A sentence of ours goes without the place in our code."""
+    if isinstance(getattr(error, "exception", None), DeployError):
+        click.echo(f"--> {error.message}", err=True)
+    elif error.message != "No hosts remaining!":
+        # Why none remains was said of each, and the summary names them.
+        error.show()
+
+
 def end() -> None:
     """Print the summary and set the exit status; pyinfra's own is 0 far too often."""
     error = sys.exc_info()[1]
@@ -125,7 +138,7 @@ def end() -> None:
     broken_off = error is not None and not isinstance(error, SystemExit)
     unanswered = not given["yes"] and isinstance(getattr(error, "exception", None), EOFError)
     if isinstance(error, click.ClickException) and not unanswered:
-        error.show()
+        show(error)
     begun = ctx_state.isset() and state.initialised  # type: ignore[no-untyped-call]
     if begun and given["operations"][0] not in _NO_RUN:
         preview = given["dry"] or (given["json_output"] and not given["yes"])
