@@ -40,7 +40,19 @@ class Result:
         """How many commands each host was given, as the connector itself logs them (--debug)."""
         return Counter(re.findall(r"\[fake\] simulating command on @fake/([^ :]+):", self.stderr))
 
+    @property
+    def changing_commands(self) -> list[str]:
+        """The beginnings of those that may change a host: all but the known ones that only read."""
+        given = re.findall(r"\[fake\] simulating (.*)", self.stderr)
+        assert "[pyinfra_cli." in self.stderr, "run it with --debug"
+        return [each for each in given if not _READING.match(each)]
 
+
+# How the commands of our facts begin, and that of a refusal, which is to fail.
+_READING = re.compile(
+    r"command on [^ ]+: (export LC_ALL=C; |d=\$\(mktemp -d\) |perl -e |bash -c 'f=\$\(mktemp "
+    r"|cat /etc/kubernetes/admin\.conf$|false$)"
+)
 Pyinfra = Callable[..., Result]
 
 

@@ -242,6 +242,7 @@ def converged(name: str, address: str) -> tuple[str, dict[str, object]]:
         _CHECKUP: checkup(name, address, ca, there),
         _WEAVE: weave_report(name),
         _SETTINGS: _settings(),
+        _REFUSED: {"success": False},
     }
     return f"@fake/{name}", {"address": address, "fake_responses": answers}
 

@@ -19,12 +19,14 @@ def _run(
     inventory: str,
     group_data: str = "",
     stage: str = "deploys/preflight.py",
+    *options: str,
+    api: bool = False,
 ) -> Result:
     (folder / "inventory.py").write_text(f"from tests.plan import machines\n{inventory}")
     shutil.copytree("tests/plan/group_data", folder / "group_data")
     with (folder / "group_data/all.py").open("a") as file:
         file.write(group_data)
-    return pyinfra(str(folder / "inventory.py"), stage, "-y", "--debug")
+    return pyinfra(str(folder / "inventory.py"), stage, "-y", "--debug", *options, api=api)
 
 
 def _said(done: Result, host: str) -> list[str]:
@@ -96,6 +98,13 @@ def _said(done: Result, host: str) -> list[str]:
             id="a source that does not answer",
         ),
         pytest.param(
+            {"routes": "eth1:0000F40A:0000FFFF"},
+            {},
+            "its route to 10.244.0.0/16 (eth1) overlaps the network of pods, 10.244.0.0/16; choose"
+            " another one",
+            id="a network of pods that is somebody else's",
+        ),
+        pytest.param(
             {"machine": "riscv64"},
             {},
             "there are no packages for its CPU riscv64, only for x86_64, aarch64, armv7l",
@@ -115,7 +124,7 @@ def test_one_host_that_would_fail_later_stops_all_before_anything_is_changed(
     assert _said(done, "w-1") == [sentence]
     assert _said(done, "cp-1") == ["nothing is changed here while @fake/w-1 has problems"]
     assert done.status == 1
-    assert "flock" not in done.stderr
+    assert done.changing_commands == []
     assert "Traceback" not in done.stderr
 
 
@@ -131,7 +140,7 @@ def test_an_apt_key_that_is_not_the_wanted_one_is_found_before_anything_is_chang
         " what its publisher says, then correct group_data"
     )
     assert done.status == 1
-    assert "flock" not in done.stderr
+    assert done.changing_commands == []
 
 
 def test_an_even_number_of_control_planes_is_refused_for_a_new_cluster(
@@ -144,7 +153,7 @@ def test_an_even_number_of_control_planes_is_refused_for_a_new_cluster(
         " name 1 or 3 in the inventory"
     ]
     assert done.status == 1
-    assert "flock" not in done.stderr
+    assert done.changing_commands == []
 
 
 def test_a_slow_etcd_disk_is_a_warning_and_no_more(pyinfra: Pyinfra, tmp_path: Path) -> None:
@@ -169,8 +178,8 @@ def test_a_slow_etcd_disk_is_a_warning_and_no_more(pyinfra: Pyinfra, tmp_path: P
         ),
         (
             "service_network = '192.0.2.0/24'",
-            "cp-1: its address 192.0.2.11 is in the network of services (192.0.2.0/24); choose"
-            " another network for services",
+            "@fake/cp-1: its address 192.0.2.11 is in the network of services (192.0.2.0/24);"
+            " choose another network for services",
         ),
         (
             "cluster_configuration = {'networking': {'podSubnet': '10.0.0.0/8'}}",
@@ -188,7 +197,115 @@ def test_networks_that_contradict_each_other_end_the_run_before_it_changes_anyth
     pyinfra: Pyinfra, tmp_path: Path, group_data: str, sentence: str
 ) -> None:
     done = _run(pyinfra, tmp_path, _ONE_MASTER, group_data=f"{group_data}\n")
-    assert sentence in done.stderr
+    assert f"--> {sentence}\n--> Summary:\n" in done.stderr
     assert done.status == 1
-    assert "flock" not in done.stderr
+    assert done.changing_commands == []
+    assert "Traceback" not in done.stderr
+
+
+_DEAF = """
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+from paramiko import ChannelException
+from pyinfra.connectors.fake import FakeConnector
+
+FakeConnector.client = MagicMock()
+FakeConnector.client.get_transport().open_channel.side_effect = ChannelException(1, "prohibited")
+"""
+
+
+def test_an_ssh_server_that_forwards_nothing_is_found_where_the_api_is_to_be(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    worker = _WORKER.format(said={}, answers={})
+    done = _run(pyinfra, tmp_path, _DEAF + _ONE_MASTER + worker)
+    assert _said(done, "cp-1") == [
+        "its SSH server forwards no port, by which the API is reached; set AllowTcpForwarding yes"
+        " (or local) in its sshd_config"
+    ]
+    assert _said(done, "w-1") == ["nothing is changed here while @fake/cp-1 has problems"]
+    assert done.status == 1
+    assert done.changing_commands == []
+
+
+def test_workers_before_there_is_a_control_plane_are_told_what_comes_first(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    inventory = _ONE_MASTER + _WORKER.format(said={}, answers={})
+    done = _run(pyinfra, tmp_path, inventory, "", "deploys/workers.py", "--limit", "workers")
+    assert _said(done, "w-1") == [
+        "no control plane answers (@fake/cp-1 has no /etc/kubernetes/admin.conf); run"
+        " deploys/control_plane.py first"
+    ]
+    assert done.status == 1
+    assert done.changing_commands == []
+    assert "Traceback" not in done.stderr
+
+
+def test_a_fact_that_fails_on_the_last_host_ends_the_run_without_a_traceback(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    broken = {machines._CHECKUP: {"success": False, "stderr": "sh: fork: no memory"}}
+    master = f"control_plane = [machines.bare('cp-1', '192.0.2.11', {{}}, {broken!r})]\n"
+    done = _run(pyinfra, tmp_path, master)
+    assert _said(done, "cp-1") == [
+        "sh: fork: no memory",
+        "Error: could not load fact: barekube.facts.preflight.CheckupFact",
+    ]
+    assert done.summary[0] == "failed:        1: @fake/cp-1"
+    assert done.status == 1
+    assert done.changing_commands == []
+    for noise in ("Traceback", "Greenlet", "No hosts remaining", "pyinfra error"):
+        assert noise not in done.stderr
+
+
+def _manifests(folder: Path, **files: str) -> str:
+    """group_data with manifests of its own: those of these tests, and these."""
+    shutil.copytree(machines.MANIFESTS, folder / "manifests")
+    for name, text in files.items():
+        (folder / "manifests" / f"{name}.yaml").write_text(text)
+    return f"network_manifests = {str(folder / 'manifests')!r}\n"
+
+
+def test_a_manifest_that_is_not_yaml_ends_the_run_of_every_stage_with_its_line(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    group_data = _manifests(tmp_path, policy="kind: NetworkPolicy\nmetadata: {name: [\n")
+    done = _run(pyinfra, tmp_path, _ONE_MASTER, group_data, "deploys/host.py")
+    assert (
+        f"--> {tmp_path}/manifests/policy.yaml, line 3: it is not YAML: expected the node content,"
+        " but found '<stream end>'; correct it\n--> Summary:\n"
+    ) in done.stderr
+    assert done.summary[0] == "nothing was changed: the run ended before its first step"
+    assert done.status == 1
+    assert "simulating" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+_MAP = "apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: default}}\n{rest}"
+
+
+def test_what_the_api_refuses_is_named_and_nothing_of_the_stage_is_applied(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    reason = "Invalid value: 70000: must be 1 to 65535"
+    group_data = _manifests(
+        tmp_path,
+        a_good=_MAP.format(kind="ConfigMap", name="good", rest=""),
+        b_bad=_MAP.format(kind="ConfigMap", name="bad", rest=f"data: {{refuse: {reason!r}}}\n"),
+        c_strange=_MAP.format(kind="Unknown", name="strange", rest=""),
+    )
+    inventory = (
+        "control_plane = [machines.converged('cp-1', '192.0.2.11')]\n"
+        "workers = [machines.converged('w-1', '192.0.2.21')]\n"
+    )
+    done = _run(pyinfra, tmp_path, inventory, group_data, "deploys/network.py", api=True)
+    # The stand-in ends the run of a host with an error if anything is applied.
+    assert _said(done, "cp-1") == [
+        f"{tmp_path}/manifests/b_bad.yaml: ConfigMap default/bad: the API refuses it: {reason};"
+        " correct the manifest",
+        f"{tmp_path}/manifests/c_strange.yaml: Unknown default/strange: the API has no such kind;"
+        " correct the manifest",
+    ]
+    assert done.status == 1
     assert "Traceback" not in done.stderr

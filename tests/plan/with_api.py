@@ -1,18 +1,25 @@
 """pyinfra's command line with a stand-in for the API, run as a program by the plan tests.
 
 The stand-in has three Ready nodes, a pod network that runs on all of them, and whatever object
-it is asked for; a dry run of an apply finds nothing to change.
+it is asked for; a dry run of an apply finds nothing to change. What the manifests of the tests do
+not have is new to it; it knows no kind "Unknown" and refuses what has `data: {refuse: REASON}`.
 """
 
 from pyinfra_cli.main import main  # first: it patches the sockets for gevent
 
 # ruff: noqa: I001
+import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import yaml
 from kubernetes import client as k8s
+from kubernetes.dynamic.exceptions import (
+    NotFoundError,
+    ResourceNotFoundError,
+    UnprocessibleEntityError,
+)
 from pyinfra import inventory
 
 import barekube.api
@@ -62,12 +69,25 @@ class Kind:
         if label_selector:
             return SimpleNamespace(to_dict=lambda: {"items": []})
         documents = yaml.safe_load_all((machines.MANIFESTS / "network.yaml").read_text())
-        found = next(each for each in documents if each["metadata"]["name"] == name)
+        found = next((each for each in documents if each["metadata"]["name"] == name), None)
+        if found is None:
+            raise NotFoundError(k8s.ApiException(404, "Not Found"))
         return SimpleNamespace(to_dict=lambda: found)
 
     def server_side_apply(self, body: dict[str, object], **options: object) -> SimpleNamespace:
         assert options.get("dry_run") == "All", "nothing is to be changed here"
+        data = body.get("data")
+        if isinstance(data, dict) and "refuse" in data:
+            error = k8s.ApiException(422, "Unprocessable Entity")
+            error.body = json.dumps({"message": data["refuse"]})
+            raise UnprocessibleEntityError(error)
         return SimpleNamespace(to_dict=lambda: body)
+
+
+def kind_of(*, kind: str, api_version: str) -> Kind:
+    if kind == "Unknown":
+        raise ResourceNotFoundError
+    return Kind()
 
 
 def connect(cluster: object) -> SimpleNamespace:
@@ -102,7 +122,7 @@ def connect(cluster: object) -> SimpleNamespace:
         core=core,
         apps=apps,
         certificates=MagicMock(),
-        dynamic=SimpleNamespace(resources=SimpleNamespace(get=lambda **kind: Kind())),
+        dynamic=SimpleNamespace(resources=SimpleNamespace(get=kind_of)),
     )
 
 

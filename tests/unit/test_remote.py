@@ -1,14 +1,18 @@
-"""A host that loses its power fails alone."""
+"""A host that loses its power fails alone; an SSH server that forwards nothing is found."""
 
 import socket
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from paramiko import SSHException
+from paramiko import ChannelException, SSHException
+from paramiko.common import (
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_FAILED_CONNECT_FAILED,
+)
 from pyinfra.api import Host
 
-from barekube.remote import notice_silence
+from barekube.remote import forwards, notice_silence
 
 
 def _host(name: str, execute: Any, near: socket.socket) -> Host:  # noqa: ANN401
@@ -39,3 +43,37 @@ def test_a_silent_host_is_given_up_within_a_minute() -> None:
         probing = option(socket.TCP_KEEPINTVL) * option(socket.TCP_KEEPCNT)
         assert option(socket.TCP_KEEPIDLE) + probing <= 60
         assert option(socket.TCP_USER_TIMEOUT) <= 60_000
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        pytest.param(None, True, id="open"),
+        pytest.param(
+            ChannelException(OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, "prohibited"),
+            False,
+            id="AllowTcpForwarding no",
+        ),
+        pytest.param(
+            ChannelException(OPEN_FAILED_CONNECT_FAILED, "refused"), True, id="nobody listens"
+        ),
+        pytest.param(SSHException("timed out"), True, id="not known"),
+    ],
+)
+def test_only_a_server_that_forbids_a_way_to_a_port_forwards_none(
+    error: Exception | None, answer: bool
+) -> None:
+    asked: list[object] = []
+
+    def open_channel(kind: str, end: object, *_: object, **__: object) -> SimpleNamespace:
+        asked.append((kind, end))
+        if error:
+            raise error
+        return SimpleNamespace(close=lambda: asked.append("closed"))
+
+    transport = SimpleNamespace(open_channel=open_channel)
+    client = SimpleNamespace(get_transport=lambda: transport)
+    host = cast(Host, SimpleNamespace(connector=SimpleNamespace(client=client)))
+    assert forwards(host) is answer
+    opened: list[object] = [("direct-tcpip", ("127.0.0.1", 22))]
+    assert asked == ([*opened, "closed"] if error is None else opened)
