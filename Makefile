@@ -32,6 +32,7 @@ kubernetes_packages: .venv/.ready ## kubelet, kubeadm, kubectl, CNI plugins, cri
 control_plane: .venv/.ready ## kubeadm init once, then further control planes
 workers: .venv/.ready ## kubeadm join
 network: .venv/.ready ## the pod network; all nodes Ready, every pair connected
+ingress: .venv/.ready ## Traefik: the internal door, and the public one in the DMZ
 verify: .venv/.ready ## proof: tries DNS, pairs, Services, ports, policies from every node
 
 drift: .venv/.ready ## for cron: exit status 0 as wanted, 3 something differs, 1 trouble

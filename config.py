@@ -126,7 +126,7 @@ def show(error: click.ClickException) -> None:
     """Say what ended the run. A sentence of ours goes without the place in our code."""
     if isinstance(getattr(error, "exception", None), DeployError):
         click.echo(f"--> {error.message}", err=True)
-    elif error.message != "No hosts remaining!":
+    elif getattr(error, "message", None) != "No hosts remaining!":
         # Why none remains was said of each, and the summary names them.
         error.show()
 

@@ -85,6 +85,15 @@ def _can_be_written(row: Iterable[str]) -> bool:
     return fields <= {None, "minor", "distribution", "codename"}
 
 
+def _are_certificates(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) <= {"internal", "public"}
+        and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value.values())
+        and all(_are_texts(pair) for pair in value.values())
+    )
+
+
 def _is_port(value: object) -> bool:
     return type(value) is int and 0 < value < 65536
 
@@ -129,6 +138,11 @@ CLUSTER: Mapping[str, Kind] = {
     "cluster_configuration": _DICT,
     "kubelet_configuration": _DICT,
     "kube_proxy_configuration": _DICT,
+    "ingress_manifests": _TEXT,
+    "door_certificates": Kind(
+        'a dict with (file of the certificate, file of its key) of "internal", "public" or both',
+        _are_certificates,
+    ),
     "audit_rules": Kind("a list of dicts", _is_list_of_dicts),
 }
 
@@ -263,6 +277,12 @@ def _membership(file: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
         for group in ("edge", "storage")
         for name in groups.get(group, ())
         if name not in nodes
+    ]
+    problems += [
+        f"{file}: {name} is in edge and in control_plane; a host that faces the internet is a"
+        " worker, name it in workers"
+        for name in groups.get("edge", ())
+        if name in groups.get("control_plane", ())
     ]
     return problems
 

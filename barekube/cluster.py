@@ -8,11 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the inventory: its name in the cluster, and the address nodes reach it by."""
+    """A machine of the inventory: its name in the cluster, and the address nodes reach it by.
+
+    `edge`: its ports 80 and 443 face the internet.
+    """
 
     name: str
     address: str
     control_plane: bool
+    edge: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class Cluster:
     @property
     def control_planes(self) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.control_plane)
+
+    @property
+    def workers(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if not node.control_plane)
 
     @property
     def networks(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from barekube import doors
 from barekube.cluster import Cluster, Node
 from barekube.text import TextFile
 
@@ -232,7 +233,7 @@ def _registration(cluster: Cluster, node: Node, remains: Sequence[str], *, maste
         "imagePullSerial": False,
     }
     if not master:
-        result["taints"] = []
+        result["taints"] = [doors.TAINT] if node.edge else []
     return result
 
 

@@ -84,6 +84,12 @@ def pod_network(directory: Path) -> tuple[str, bool]:
     )
 
 
+def ingress_directories() -> list[Path]:
+    """The manifests of the doors that this inventory has; the public one's come last."""
+    directory = Path(host.data.ingress_manifests)
+    return [directory, *([directory / "public"] if inventory.get_group("edge", default=[]) else [])]
+
+
 def hosts() -> list[Host]:
     """All hosts of the inventory, in its order, in the limit or not."""
     return list(inventory)
@@ -102,11 +108,13 @@ def cluster() -> Cluster:
     what a run on fifty would spend its time on.
     """
     masters = {each.name for each in control_plane_hosts()}
+    edge = {each.name for each in inventory.get_group("edge", default=[])}
     nodes = tuple(
         Node(
             each.name,
             address_of(each.name, each.data.get("address"), each.data.get("ssh_hostname")),
             each.name in masters,
+            each.name in edge,
         )
         for each in hosts()
     )

@@ -15,9 +15,10 @@ STAGES = (
     "control_plane",
     "workers",
     "network",
+    "ingress",
 )
 # A deploy after which there is a cluster to look at.
-_CLUSTER_IS_UP = ("site", "network")
+_CLUSTER_IS_UP = ("site", "network", "ingress")
 _SHOWN = 12
 
 

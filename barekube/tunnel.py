@@ -1,4 +1,4 @@
-"""A port of this machine's loopback that leads through a host's SSH connection to its own."""
+"""A port of this machine's loopback that leads through a host's SSH connection to another port."""
 
 import contextlib
 import logging
@@ -15,12 +15,15 @@ logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)
 
 
 class Tunnel:
-    """Listens on 127.0.0.1:`port` until the process ends."""
+    """Listens on 127.0.0.1:`port` until the process ends.
 
-    def __init__(self, host: Host, target_port: int) -> None:
+    It leads to `target_port` of `target`, an address as `host` sees it: by default its own.
+    """
+
+    def __init__(self, host: Host, target_port: int, target: str = "127.0.0.1") -> None:
         connector: Any = host.connector
         self._transport = connector.client.get_transport()
-        self._target = ("127.0.0.1", target_port)
+        self._target = (target, target_port)
         self._server = StreamServer(("127.0.0.1", 0), self._serve)
         self._server.start()
         self.port: int = self._server.server_port

@@ -22,11 +22,15 @@ if cluster.weave:
         used_by=weave.DAEMON_SET,
     )
     order.barrier(name="The pod network has a password")
-objects.applied(name=f"Apply the pod network of {directory}", cluster=cluster, directory=directory)
+objects.applied(
+    name=f"Apply the pod network of {directory}", cluster=cluster, directories=[directory]
+)
 order.barrier(name="The pod network is applied")
 network.ready(name="Wait for the nodes to be Ready", cluster=cluster)
 order.barrier(name="Every node is Ready")
-objects.rolled_out(name="Wait for the pod network's rollout", cluster=cluster, directory=directory)
+objects.rolled_out(
+    name="Wait for the pod network's rollout", cluster=cluster, directories=[directory]
+)
 order.barrier(name="The pod network is rolled out")
 if cluster.weave:
     network.paired(name="See how the nodes are connected", cluster=cluster)

@@ -19,6 +19,15 @@ service_network = "10.96.0.0/12"
 # Directory of the pod network's manifests.
 network_manifests = "manifests/weave"
 
+# Directory of the doors' manifests. The public door's are below it, in public/, and applied where
+# the inventory's group edge has hosts.
+ingress_manifests = "manifests/traefik"
+
+# A door's own certificate, where you have one: (file of the certificate with those of its issuers,
+# file of its key), on this machine, as {"public": ("/etc/ssl/site.pem", "/etc/ssl/site.key")}. A
+# door without gets a self-made one.
+door_certificates: dict[str, tuple[str, str]] = {}
+
 # A bundle (python -m bundle) for machines without internet: its address ("https://..."), the
 # file of its CA on this machine, and the fingerprint of its apt key. None: the internet.
 bundle_url = None

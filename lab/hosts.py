@@ -35,6 +35,7 @@ class Host:
     spare: bool = False
     data_disks: tuple[str, ...] = ()
     outer: str | None = None
+    edge: bool = False
 
     @property
     def mac(self) -> str:
@@ -109,8 +110,9 @@ def _check(host: Host) -> None:
             raise LabError(f"{host.name}: {size!r} is no size; write 512M or 4G")
     if host.user not in ("root", "admin"):
         raise LabError(f"{host.name}: user is root or admin, not {host.user!r}")
-    if not isinstance(host.spare, bool):
-        raise LabError(f"{host.name}: spare is true or false, not {host.spare!r}")
+    for field in ("spare", "edge"):
+        if not isinstance(getattr(host, field), bool):
+            raise LabError(f"{host.name}: {field} is true or false, not {getattr(host, field)!r}")
 
 
 def _check_address(name: str, value: object, network: ipaddress.IPv4Network) -> None:

@@ -33,3 +33,4 @@ def _group(name: str) -> list[tuple[str, dict[str, _Any]]]:
 
 control_plane = _group("control_plane")
 workers = _group("workers")
+edge = [name for name, _ in workers if _load().host(name).edge]

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,20 @@ _ROLLOUT_LIMIT = 900
 
 
 @operation()
-def applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
-    """The manifests of `directory` are what the API has; done once, by the first host that can.
+def applied(cluster: Cluster, directories: Sequence[Path]) -> Generator[PyinfraCommand]:
+    """The manifests of `directories` are what the API has; done once, by the first host that can.
 
     Compared by a server-side dry run; no remote command where nothing differs.
     """
-    yield from answering(_applied(cluster, directory))
+    yield from answering(_applied(cluster, directories))
 
 
-def _applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
+def _applied(cluster: Cluster, directories: Sequence[Path]) -> Generator[PyinfraCommand]:
     if not acts_for_the_cluster():
         host.noop("another host of this run does it")
         return
     try:
-        documents = manifests.read(directory)
+        documents = [each for directory in directories for each in manifests.read(directory)]
     except manifests.BadManifest as error:
         yield from refuse(str(error))
         return
@@ -58,7 +58,7 @@ def _applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
         return
     going = _say_left_over(api, [document for _, document in documents])
     if not todo and not going:
-        host.noop(f"{len(documents)} objects are as in {directory}")
+        host.noop(f"{len(documents)} objects are as in {_shown(directories)}")
         return
     for document, diff in todo:
         host.log(f"{manifests.title(document)}: {'changed' if diff else 'new'}")
@@ -68,6 +68,10 @@ def _applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
     yield FunctionCommand(apply, (api, [document for document, _ in todo]), {})
     if going:
         yield FunctionCommand(_prune, (api, going), {})
+
+
+def _shown(directories: Sequence[Path]) -> str:
+    return " and ".join(map(str, directories))
 
 
 def _say_left_over(api: Api, documents: list[manifests.Object]) -> list[manifests.Object]:
@@ -118,7 +122,7 @@ def _compare(
                 api_version=document["apiVersion"], kind=document["kind"]
             )
             live = _live(kind, document)
-            after = _send(kind, document, dry_run=True)
+            after = send(kind, document, dry_run=True)
         except ResourceNotFoundError:
             troubles.append(f"{what}: the API has no such kind; correct the manifest")
             continue
@@ -143,7 +147,7 @@ def _live(kind: Any, document: manifests.Object) -> manifests.Object | None:  # 
     return result
 
 
-def _send(kind: Any, document: manifests.Object, *, dry_run: bool) -> manifests.Object:  # noqa: ANN401
+def send(kind: Any, document: manifests.Object, *, dry_run: bool) -> manifests.Object:  # noqa: ANN401
     options = {"dry_run": "All"} if dry_run else {}
     answer = kind.server_side_apply(
         body=document,
@@ -168,7 +172,7 @@ def apply(state: State, host: Host, api: Api, documents: list[manifests.Object])
     for document in documents:
         kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
         try:
-            _send(kind, document, dry_run=False)
+            send(kind, document, dry_run=False)
         except (DynamicApiError, ApiException) as error:
             host.log(f"{manifests.title(document)}: the API refuses it: {_reason(error)}")
             return False
@@ -228,22 +232,23 @@ def _save_password(state: State, host: Host, api: Api, name: str, key: str) -> b
         "stringData": {key: secrets.token_urlsafe(32)},
     }
     kind = api.dynamic.resources.get(api_version="v1", kind="Secret")
-    _send(kind, body, dry_run=False)
+    send(kind, body, dry_run=False)
     return True
 
 
 @operation()
-def rolled_out(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
-    """The DaemonSets of `directory` run as they are wanted, on every node, with the Secrets that
+def rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[PyinfraCommand]:
+    """The DaemonSets of `directories` run as they are wanted, on every node, with the Secrets that
     there are; a Secret that is newer than a pod rolls them, node by node. No remote command."""
-    yield from answering(_rolled_out(cluster, directory))
+    yield from answering(_rolled_out(cluster, directories))
 
 
-def _rolled_out(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
+def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[PyinfraCommand]:
     if not acts_for_the_cluster():
         host.noop("another host of this run does it")
         return
-    wanted = [each for _, each in manifests.read(directory) if each["kind"] == "DaemonSet"]
+    documents = [each for directory in directories for _, each in manifests.read(directory)]
+    wanted = [each for each in documents if each["kind"] == "DaemonSet"]
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
@@ -264,7 +269,7 @@ def _rolled_out(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
         if lacking := unfinished(api, name, space):
             host.log(f"waits for {title}, {_ROLLOUT_LIMIT} s at most: {lacking}")
             yield FunctionCommand(await_rollout, (cluster, title, name, space), {})
-    host.noop(f"{len(wanted)} DaemonSets run as they are in {directory}")
+    host.noop(f"{len(wanted)} DaemonSets run as they are in {_shown(directories)}")
 
 
 def _newer_secrets(api: Api, document: manifests.Object) -> list[str]:

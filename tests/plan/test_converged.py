@@ -17,6 +17,7 @@ _ROUND_TRIPS = {
     "control_plane": {"cp-1": 3},
     "workers": {"w-1": 2, "w-2": 2},
     "network": {"cp-1": 1, "w-1": 1, "w-2": 1},
+    "ingress": {},
 }
 
 

@@ -67,4 +67,7 @@ def test_a_preview_of_bare_machines_says_what_every_stage_will_do(pyinfra: Pyinf
         "Keep the pod network's password in the cluster": ["@fake/cp-1"],
         "Apply the pod network of tests/plan/manifests": ["@fake/cp-1"],
         "Wait for the nodes to be Ready": everyone,
+        "Labels and taints of the workers": ["@fake/w-1", "@fake/w-2"],
+        "Apply the doors": ["@fake/cp-1"],
+        "Keep the doors' certificates and the pages' login": ["@fake/cp-1"],
     }

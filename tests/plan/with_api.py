@@ -8,9 +8,12 @@ not have is new to it; it knows no kind "Unknown" and refuses what has `data: {r
 from pyinfra_cli.main import main  # first: it patches the sockets for gevent
 
 # ruff: noqa: I001
+import base64
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import MagicMock
 
 import yaml
@@ -23,7 +26,8 @@ from kubernetes.dynamic.exceptions import (
 from pyinfra import inventory
 
 import barekube.api
-from barekube import kubeadm_config, living
+import barekube.operations.doors
+from barekube import doors, kubeadm_config, living
 from tests.plan import machines
 
 
@@ -31,9 +35,10 @@ def node(name: str) -> k8s.V1Node:
     master = any(f"@fake/{each}" == name and is_master for each, _, is_master in machines.ALL)
     ready = SimpleNamespace(type="Ready", status="True")
     where = next(address for each, address, _ in machines.ALL if f"@fake/{each}" == name)
-    labels = {"node-role.kubernetes.io/control-plane": ""} if master else {}
+    labels = {"node-role.kubernetes.io/control-plane": ""} if master else {doors.LABEL: "internal"}
     return SimpleNamespace(
         metadata=SimpleNamespace(name=name, labels=labels),
+        spec=SimpleNamespace(taints=None),
         status=SimpleNamespace(
             conditions=[ready],
             addresses=[SimpleNamespace(type="InternalIP", address=where)],
@@ -60,16 +65,50 @@ def config_map(name: str, space: str) -> SimpleNamespace:
     return MagicMock()
 
 
+def _identity(document: dict[str, Any]) -> tuple[str, str, str | None]:
+    metadata = document["metadata"]
+    return document["kind"], metadata["name"], metadata.get("namespace")
+
+
+KNOWN = [
+    document
+    for directory in (machines.MANIFESTS, Path("manifests/traefik"))
+    for path in directory.glob("*.yaml")
+    for document in yaml.safe_load_all(path.read_text())
+]
+
+
+def secret(name: str, space: str) -> SimpleNamespace:
+    """A Secret that a stage has made; its pods are younger."""
+    data = {}
+    if name == doors.CERTIFICATE:
+        pem, key = doors.certificate(["cluster.internal"], datetime.now(UTC))
+        more = doors.dynamic(doors.INTERNAL, own=False).encode()
+        data = {"tls.crt": pem, "tls.key": key, "certificate.yaml": more}
+    elif name == doors.LOGIN:
+        data = {"password": b"p", "login.yaml": b"l"}
+    else:
+        data = {"password": b"p"}
+    written = SimpleNamespace(time=datetime.now(UTC) - timedelta(hours=1))
+    return SimpleNamespace(
+        metadata=SimpleNamespace(managed_fields=[written]),
+        data={field: base64.b64encode(value).decode() for field, value in data.items()},
+    )
+
+
 class Kind:
     """A kind of the dynamic client, of which there is what the manifests say."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
 
     def get(
         self, name: str = "", namespace: str | None = None, label_selector: str = ""
     ) -> SimpleNamespace:
         if label_selector:
             return SimpleNamespace(to_dict=lambda: {"items": []})
-        documents = yaml.safe_load_all((machines.MANIFESTS / "network.yaml").read_text())
-        found = next((each for each in documents if each["metadata"]["name"] == name), None)
+        wanted = (self.kind, name, namespace)
+        found = next((each for each in KNOWN if _identity(each) == wanted), None)
         if found is None:
             raise NotFoundError(k8s.ApiException(404, "Not Found"))
         return SimpleNamespace(to_dict=lambda: found)
@@ -87,7 +126,7 @@ class Kind:
 def kind_of(*, kind: str, api_version: str) -> Kind:
     if kind == "Unknown":
         raise ResourceNotFoundError
-    return Kind()
+    return Kind(kind)
 
 
 def connect(cluster: object) -> SimpleNamespace:
@@ -101,11 +140,9 @@ def connect(cluster: object) -> SimpleNamespace:
     )
     core.read_namespaced_pod.return_value.status.container_statuses = [container]
     core.list_node.return_value.items = [node(f"@fake/{name}") for name, _, _ in machines.ALL]
-    hour = timedelta(hours=1)
     pod = SimpleNamespace(metadata=SimpleNamespace(creation_timestamp=datetime.now(UTC)))
     core.list_namespaced_pod.return_value.items = [pod]
-    written = SimpleNamespace(time=datetime.now(UTC) - hour)
-    core.read_namespaced_secret.return_value.metadata.managed_fields = [written]
+    core.read_namespaced_secret = secret
     apps.read_namespaced_daemon_set.return_value = SimpleNamespace(
         metadata=SimpleNamespace(generation=2),
         status=SimpleNamespace(
@@ -128,4 +165,5 @@ def connect(cluster: object) -> SimpleNamespace:
 
 if __name__ == "__main__":
     barekube.api.connect = connect  # type: ignore[assignment]
+    barekube.operations.doors.ask = MagicMock()
     main()

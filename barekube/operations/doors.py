@@ -1,0 +1,280 @@
+"""The doors of the cluster: their nodes, certificates and login; and whether they answer."""
+
+import base64
+import secrets as chance
+from collections.abc import Generator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from kubernetes import client as k8s
+from pyinfra import host, state
+from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+
+from barekube import api as cluster_api
+from barekube import doors, manifests, nodes, remote, settings
+from barekube.api import Api, Trouble, found
+from barekube.cluster import Cluster, Node
+from barekube.operations import objects
+from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
+from barekube.tunnel import Tunnel
+
+_ANSWER_LIMIT = 60
+Pair = tuple[str, str]
+
+
+@operation()
+def placed(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """This host's node carries the door that the inventory gives it. No remote command."""
+    yield from answering(_placed(cluster))
+
+
+def _placed(cluster: Cluster) -> Generator[PyinfraCommand]:
+    node = cluster.node(host.name)
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble as trouble:
+        if state.is_executing:
+            yield from without_api(str(trouble))
+            return
+        host.log(f"label {doors.LABEL}: {doors.carried(node)}, once it has joined")
+        yield StringCommand("false")
+        return
+    live = nodes.lookup(api, host.name)
+    if live is None:
+        if state.is_executing:
+            yield from refuse("it is no node of the cluster; run deploys/workers.py on it first")
+            return
+        host.log(f"label {doors.LABEL}: {doors.carried(node)}, once it has joined")
+        yield StringCommand("false")
+        return
+    taints = [k8s.ApiClient().sanitize_for_serialization(each) for each in live.spec.taints or []]
+    phrases, patch = doors.placing(node, live.metadata.labels or {}, taints)
+    if not patch:
+        host.noop(f"it carries the {doors.carried(node)} door")
+        return
+    for phrase in phrases:
+        host.log(phrase)
+    yield FunctionCommand(_patch, (api, patch), {})
+
+
+def _patch(state: State, host: Host, api: Api, patch: Mapping[str, Any]) -> bool:
+    api.core.patch_node(host.name, patch)
+    return True
+
+
+@operation()
+def checked(
+    cluster: Cluster, directories: Sequence[Path], certificates: Mapping[str, Pair]
+) -> Generator[PyinfraCommand]:
+    """Nothing speaks against the doors: what is online is one list, the user's certificates are
+    good, no host carries two. No remote command."""
+    yield from answering(_checked(cluster, directories, certificates))
+
+
+def _checked(
+    cluster: Cluster, directories: Sequence[Path], certificates: Mapping[str, Pair]
+) -> Generator[PyinfraCommand]:
+    if not acts_for_the_cluster():
+        host.noop("another host of this run does it")
+        return
+    try:
+        documents = [each for directory in directories for _, each in manifests.read(directory)]
+        problems = (
+            doors.dmz([each for _, each in manifests.read(directories[-1])], cluster.pod_network)
+            if doors.PUBLIC in doors.of(cluster)
+            else []
+        )
+    except manifests.BadManifest as error:
+        yield from refuse(str(error))
+        return
+    for door, pair in certificates.items():
+        if wrong := unfit(pair):
+            problems.append(f"group_data: door_certificates, {door}, {pair[0]}: {wrong}")
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble as trouble:
+        if state.is_executing:
+            yield from without_api(str(trouble))
+            return
+    else:
+        labels = {each.metadata.name: each.metadata.labels for each in api.core.list_node().items}
+        problems += doors.claimed_twice(documents, labels)
+    if problems:
+        for sentence in problems[:-1]:
+            host.log(sentence)
+        yield from refuse(problems[-1])
+        return
+    host.noop("the doors are apart")
+
+
+def unfit(pair: Pair) -> str | None:
+    """Why a user's certificate and key are no use, or None."""
+    try:
+        pem, key = (Path(each).expanduser().read_bytes() for each in pair)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}; correct the path"
+    wrong = doors.unfit(pem, key, datetime.now(UTC))
+    return f"{wrong}; give it another one" if wrong else None
+
+
+@operation()
+def secrets(cluster: Cluster, certificates: Mapping[str, Pair]) -> Generator[PyinfraCommand]:
+    """Each door has its certificate, and the pages behind the internal one a login.
+
+    `certificates` are the user's, by door; a door without gets a self-made one, made anew a month
+    before its end. `--data password=pages-login` makes a new password. No remote command.
+    """
+    yield from answering(_secrets(cluster, certificates))
+
+
+def _secrets(cluster: Cluster, certificates: Mapping[str, Pair]) -> Generator[PyinfraCommand]:
+    if not acts_for_the_cluster():
+        host.noop("another host of this run does it")
+        return
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble as trouble:
+        if state.is_executing:
+            yield from without_api(str(trouble))
+            return
+        api = None
+    todo = []
+    for door in doors.of(cluster):
+        space = doors.space(door)
+        live = _data(api, doors.CERTIFICATE, space)
+        why, wanted = _certificate(cluster, door, certificates.get(door), live)
+        if why:
+            host.log(f"Secret {space}/{doors.CERTIFICATE}: {why}")
+            todo.append((doors.CERTIFICATE, space, wanted))
+    if login := _login(_data(api, doors.LOGIN, doors.space(doors.INTERNAL))):
+        space = doors.space(doors.INTERNAL)
+        host.log(f"Secret {space}/{doors.LOGIN}: a new password")
+        todo.append((doors.LOGIN, space, login))
+    if not todo:
+        host.noop("the doors have their certificates and the pages their login")
+    elif api is None:
+        yield StringCommand("false")
+    else:
+        yield FunctionCommand(_save, (api, todo), {})
+
+
+def _data(api: Api | None, name: str, space: str) -> dict[str, str]:
+    secret = found(api.core.read_namespaced_secret, name, space) if api else None
+    return (secret.data or {}) if secret else {}
+
+
+def _certificate(
+    cluster: Cluster, door: str, own: Pair | None, live: Mapping[str, str]
+) -> tuple[str, dict[str, str]]:
+    """Why a door's certificate is written (empty: it is as wanted), and what is written."""
+    now = datetime.now(UTC)
+    there = {key: base64.b64decode(value) for key, value in live.items()}
+    pem, key = there.get("tls.crt"), there.get("tls.key")
+    unfit = doors.unfit(pem, key, now) if live else "made"
+    if own:
+        pem, key = (Path(each).expanduser().read_bytes() for each in own)
+        why = f"the certificate of {own[0]}"
+    elif unfit:
+        why = f"a self-made certificate ({unfit})"
+        pem, key = doors.certificate(doors.names(cluster), now)
+    elif renew := doors.to_renew(pem or b"", now):
+        why = f"a new self-made certificate ({renew})"
+        pem, key = doors.certificate(doors.names(cluster), now)
+    elif not doors.self_made(pem or b""):
+        why = "a self-made certificate (group_data names none)"
+        pem, key = doors.certificate(doors.names(cluster), now)
+    else:
+        why = "what Traefik reads with it"
+    wanted = {
+        "tls.crt": pem or b"",
+        "tls.key": key or b"",
+        "certificate.yaml": doors.dynamic(door, own=own is not None).encode(),
+    }
+    text = {name: value.decode() for name, value in wanted.items()}
+    return ("" if wanted == there else why), text
+
+
+def _login(live: Mapping[str, str]) -> dict[str, str]:
+    if {"password", "login.yaml"} <= set(live) and host.data.get("password") != doors.LOGIN:
+        return {}
+    password = chance.token_urlsafe(24)
+    return {"password": password, "login.yaml": doors.login(password)}
+
+
+def _save(
+    state: State, host: Host, api: Api, todo: Sequence[tuple[str, str, Mapping[str, str]]]
+) -> bool:
+    kind = api.dynamic.resources.get(api_version="v1", kind="Secret")
+    for name, space, data in todo:
+        metadata = {"name": name, "namespace": space, "labels": manifests.OURS}
+        head = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+        objects.send(kind, {**head, "stringData": dict(data)}, dry_run=False)
+    return True
+
+
+@operation()
+def answered(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """The door that this host carries answers on its port 443, to another host."""
+    if state.is_executing:
+        yield from answering(_answered(cluster))
+    host.noop("its door answers")
+
+
+def _answered(cluster: Cluster) -> Generator[PyinfraCommand]:
+    node = cluster.node(host.name)
+
+    def lacking() -> str | None:
+        try:
+            ask(cluster, node, "/", doors.DOMAIN)
+        except urllib3.exceptions.HTTPError:
+            return "no answer"
+        return None
+
+    if lack := wait("its door", _ANSWER_LIMIT, lacking):
+        yield from refuse(
+            f"its {doors.carried(node)} door does not answer on port 443 in {_ANSWER_LIMIT} s"
+            f" ({lack}); look at `kubectl -n {doors.space(doors.carried(node))} get pods -o wide`,"
+            " then run this again"
+        )
+
+
+def ask(
+    cluster: Cluster,
+    node: Node,
+    path: str,
+    name: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    tls: bool = True,
+) -> urllib3.BaseHTTPResponse:
+    """What the door on `node` answers to a request for host `name`, sent from another host.
+
+    Raises urllib3.exceptions.HTTPError if nothing comes back.
+    """
+    tunnel = _tunnel(cluster, node, 443 if tls else 80)
+    options: dict[str, Any] = {"retries": False, "timeout": urllib3.Timeout(10)}
+    if tls:
+        # Whose certificate it is, is looked at apart from whether the door answers.
+        options |= {"cert_reqs": "CERT_NONE", "assert_hostname": False, "server_hostname": name}
+    kind = urllib3.HTTPSConnectionPool if tls else urllib3.HTTPConnectionPool
+    with kind("127.0.0.1", tunnel.port, **options) as pool:
+        return pool.request("GET", path, headers={"Host": name, **(headers or {})}, redirect=False)
+
+
+_tunnels: dict[tuple[str, int], Tunnel] = {}
+
+
+def asker(node: Node) -> Host:
+    """The host by which a door is tried: another one where there is one, as its users are."""
+    others = [each for each in settings.hosts() if each.name != node.name and each.connected]
+    own = next(each for each in settings.hosts() if each.name == node.name)
+    return next((each for each in others if remote.reach(each)), own)
+
+
+def _tunnel(cluster: Cluster, node: Node, port: int) -> Tunnel:
+    if (node.name, port) not in _tunnels:
+        _tunnels[node.name, port] = Tunnel(asker(node), port, node.address)
+    return _tunnels[node.name, port]
