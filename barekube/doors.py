@@ -24,6 +24,8 @@ LABEL = "node-restriction.kubernetes.io/door"
 TAINT = {"key": "barekube/edge", "effect": "NoSchedule"}
 CERTIFICATE, LOGIN = "certificate", "pages-login"
 USER = "admin"
+# The namespace that is online as it stands; the public door's smoke test is in it.
+ONLINE = "online"
 # What the pages of the internal door are called, in its manifests.
 DOMAIN = "cluster.internal"
 # Browsers take none that is good for longer than 398 days.
@@ -215,7 +217,7 @@ def unfit(pem: bytes | None, key: bytes | None, now: datetime) -> str | None:
     if secret.public_key() != first.public_key():
         return "its key does not belong to its certificate"
     if first.not_valid_after_utc <= now:
-        return f"it ended on {first.not_valid_after_utc:%Y-%m-%d}"
+        return f"its last day is {first.not_valid_after_utc:%Y-%m-%d}"
     if first.not_valid_before_utc > now:
         return f"it begins on {first.not_valid_before_utc:%Y-%m-%d}"
     return None

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-SPACE = "barekube-verify"
+SPACE, SMOKE = "barekube-verify", "smoke"
+SPACES = (SPACE, SMOKE)
 WEAVE_GROUP = "needs Weave"
 HOST_PORT = 38080
-_LEAST_DAYS = 30
+MONTH = timedelta(days=30)
 _LEAST_ROOM = 0.15  # kubelet evicts pods and deletes images from there on
 _CLOCK_LIMIT = 5.0
 
@@ -129,7 +130,7 @@ def certificates(host: str, ends: Mapping[str, datetime], now: datetime) -> Chec
     return Check(
         "certificates",
         host,
-        end - now > timedelta(days=_LEAST_DAYS),
+        end - now > MONTH,
         f"the first of {len(ends)} to end is {file}, on {end.astimezone(UTC):%Y-%m-%d}",
     )
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pyinfra import host
 
-from barekube import remote, settings
-from barekube.operations import order, verify
+from barekube import doors, remote, settings
+from barekube.operations import door_checks, order, verify
 
 remote.notice_silence(host)
 
@@ -16,13 +16,21 @@ cluster = settings.cluster()
 
 verify.looked(name="Look at nodes, clocks, certificates, disks", cluster=cluster)
 order.barrier(name="Every host was looked at")
+door_checks.looked(name="Look at the doors' certificates", cluster=cluster)
+order.barrier(name="Every certificate was looked at")
 if not host.data.get("look"):
     verify.made(
-        name="Start pods on every node", cluster=cluster, directory=Path("manifests/verify")
+        name="Start pods on every node, and an application behind each door",
+        cluster=cluster,
+        directory=Path("manifests/verify"),
+        behind={"internal": Path("manifests/smoke"), "public": Path("manifests/smoke/public")},
     )
     order.barrier(name="Pods run on every node")
     verify.tried(name="Try DNS, pairs, Services, ports, policies", cluster=cluster)
     order.barrier(name="Everything was tried")
+    if doors.carried(cluster.node(host.name)):
+        door_checks.tried(name="Try the door", cluster=cluster)
+    order.barrier(name="Every door was tried")
     verify.removed(name="Remove these pods", cluster=cluster)
     order.barrier(name="These pods are gone")
 verify.told(name="Sum up")

@@ -1,16 +1,17 @@
 """The proof after a deploy: what is looked at, what is made and tried, and how it is told."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kubernetes import client as k8s
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import manifests, nodes, verify, weave
+from barekube import doors, manifests, nodes, verify, weave
 from barekube.api import Api, found
 from barekube.cluster import Cluster
 from barekube.facts.verify import Answers, LookFact
@@ -26,7 +27,7 @@ _checks: list[Check] = []
 _offsets: dict[str, float] = {}
 
 
-def _tell(checks: list[Check]) -> None:
+def tell(checks: list[Check]) -> None:
     _checks.extend(checks)
     for check in checks:
         host.log(check.line)
@@ -56,7 +57,7 @@ def _looked(cluster: Cluster) -> Generator[PyinfraCommand]:
     result.append(verify.certificates(host.name, look.ends, datetime.now(UTC)))
     result.append(verify.room(host.name, look.free, look.size))
     result.append(_datapath(cluster, api))
-    _tell([Check(c.title, c.host, c.good, c.words, took, c.group) for c in result])
+    tell([Check(c.title, c.host, c.good, c.words, took, c.group) for c in result])
 
 
 def _datapath(cluster: Cluster, api: Api) -> Check:
@@ -69,47 +70,71 @@ def _datapath(cluster: Cluster, api: Api) -> Check:
 
 
 @operation()
-def made(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
-    """The pods that try things run, in a namespace of their own; what a crash left is removed."""
+def made(
+    cluster: Cluster, directory: Path, behind: Mapping[str, Path]
+) -> Generator[PyinfraCommand]:
+    """What tries things runs, of `directory`, and of `behind` for each door that is there; what a
+    crash left is removed."""
     if acts_for_the_cluster():
-        host.log(f"namespace {verify.SPACE}: made for the time of this run")
-        yield FunctionCommand(_make, (cluster, directory), {})
+        host.log(f"namespaces {' and '.join(verify.SPACES)}: made for the time of this run")
+        yield FunctionCommand(_make, (cluster, directory, behind), {})
     else:
         host.noop("another host of this run does it")
 
 
-def _make(state: State, host: Host, cluster: Cluster, directory: Path) -> bool:
+def _make(
+    state: State, host: Host, cluster: Cluster, directory: Path, behind: Mapping[str, Path]
+) -> bool:
     api = cluster_api.connect(cluster)
-    if not _clear(api):
+    if lack := _clear(api):
         host.log(
-            f"namespace {verify.SPACE} of an earlier run does not go away; look at `kubectl get"
-            f" namespace {verify.SPACE} -o yaml`, then run this again"
+            f"what an earlier run made does not go away ({lack}); look at it with `kubectl get"
+            " -o yaml`, then run this again"
         )
         return False
-    documents = [document for _, document in manifests.read(directory)]
+    classes = k8s.NetworkingV1Api(api.client).list_ingress_class().items
+    there = [each.metadata.name for each in classes]
+    directories = [directory, *(path for door, path in behind.items() if door in there)]
+    documents = [each for path in directories for _, each in manifests.read(path)]
     if not objects.apply(state, host, api, documents):
         return False
     kinds = [each["metadata"]["name"] for each in documents if each["kind"] == "DaemonSet"]
+    apps = [each["metadata"] for each in documents if each["kind"] == "Deployment"]
     # A node that is not Ready has its own check; its pods are not waited for.
     away = sum(not nodes.is_ready(node) for node in api.core.list_node().items)
 
     def lacking() -> str | None:
         said = [objects.unfinished(api, kind, verify.SPACE, away) for kind in kinds]
+        for app in apps:
+            live = api.apps.read_namespaced_deployment(app["name"], app["namespace"])
+            if not live.status.available_replicas:
+                said.append(f"{app['namespace']}/{app['name']} is not available")
         return next((each for each in said if each), None)
 
-    why = wait(f"namespace {verify.SPACE}", _MADE_LIMIT, lacking)
+    why = wait("what tries things", _MADE_LIMIT, lacking)
     if why:
-        host.log(f"not all pods of {verify.SPACE} run in {_MADE_LIMIT} s: {why}; their nodes fail")
+        host.log(f"not all pods of this run in {_MADE_LIMIT} s: {why}; what needs them fails")
     return True
 
 
-def _clear(api: Api) -> bool:
-    found(api.core.delete_namespace, verify.SPACE)
+def _clear(api: Api) -> str | None:
+    """What is left after all that verify makes was deleted; None: nothing."""
+    for space in verify.SPACES:
+        found(api.core.delete_namespace, space)
+    mine = {"label_selector": f"{manifests.STAGE_LABEL}=verify"}
+    behind = k8s.NetworkingV1Api(api.client)
+    for kind in (
+        api.apps.delete_collection_namespaced_deployment,
+        api.core.delete_collection_namespaced_service,
+        behind.delete_collection_namespaced_ingress,
+    ):
+        kind(doors.ONLINE, **mine)
 
     def lacking() -> str | None:
-        return "it is there" if found(api.core.read_namespace, verify.SPACE) else None
+        there = [each for each in verify.SPACES if found(api.core.read_namespace, each)]
+        return f"namespace {there[0]}" if there else None
 
-    return wait(f"namespace {verify.SPACE} to go", _GONE_LIMIT, lacking) is None
+    return wait("what verify made to go", _GONE_LIMIT, lacking)
 
 
 @operation()
@@ -125,7 +150,7 @@ def _tried(cluster: Cluster) -> Generator[PyinfraCommand]:
     there = _pods(api)
     own = there.pop(host.name, None)
     if own is None or len(own.pods) < 3:
-        _tell([Check("pods", host.name, False, f"those of {verify.SPACE} do not run here")])
+        tell([Check("pods", host.name, False, f"those of {verify.SPACE} do not run here")])
         return
     services = {name: api.core.read_namespaced_service(name, verify.SPACE) for name in _SERVICES}
     asked = verify.tries(
@@ -138,7 +163,7 @@ def _tried(cluster: Cluster) -> Generator[PyinfraCommand]:
         skipped = [each for each in asked if each.group]
         asked = [each for each in asked if not each.group]
         words = "the pod network is not Weave's"
-        _tell([Check(e.title, host.name, None, words, group=e.group) for e in skipped])
+        tell([Check(e.title, host.name, None, words, group=e.group) for e in skipped])
     dns = api.core.list_namespaced_pod("kube-system", label_selector="k8s-app=kube-dns").items
     resolvers = [pod.spec.node_name for pod in dns]
     end = time.monotonic() + _SETTLING
@@ -151,7 +176,7 @@ def _tried(cluster: Cluster) -> Generator[PyinfraCommand]:
         if all(check.good for check in checks) or time.monotonic() > end:
             break
         time.sleep(2)
-    _tell(checks)
+    tell(checks)
 
 
 _SERVICES = ("local", "node-port")
@@ -177,7 +202,7 @@ def removed(cluster: Cluster) -> Generator[PyinfraCommand]:
 
 
 def _remove(state: State, host: Host, cluster: Cluster) -> bool:
-    return _clear(cluster_api.connect(cluster))
+    return _clear(cluster_api.connect(cluster)) is None
 
 
 @operation()

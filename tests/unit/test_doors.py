@@ -123,7 +123,7 @@ def test_a_self_made_certificate_is_renewed_in_its_last_month_and_a_users_is_not
     assert doors.self_made(pem)
     assert doors.to_renew(pem, NOW + timedelta(days=366)) is None
     assert doors.to_renew(pem, NOW + timedelta(days=368)) == "it ends on 2027-12-25"
-    assert doors.unfit(pem, key, NOW + timedelta(days=398)) == "it ended on 2027-12-25"
+    assert doors.unfit(pem, key, NOW + timedelta(days=398)) == "its last day is 2027-12-25"
     assert doors.unfit(pem, key, NOW - timedelta(days=1)) == "it begins on 2026-11-23"
 
 
