@@ -3,6 +3,7 @@
 import base64
 import time
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from barekube.verify import Check
 # A door knows of a new Ingress some seconds after it was made.
 _SETTLING = 30
 _NAMES = {doors.INTERNAL: "smoke.cluster.internal", doors.PUBLIC: "smoke.example.com"}
+_SPACES = {doors.INTERNAL: verify.SMOKE, doors.PUBLIC: doors.ONLINE}
 _PAGES = "traefik.cluster.internal"
 
 
@@ -87,6 +89,12 @@ def _tried(cluster: Cluster) -> Generator[PyinfraCommand]:
         if all(check.good for check in checks) or time.monotonic() > end:
             break
         time.sleep(1)
+    behind = api.core.list_namespaced_pod(_SPACES[door], label_selector="app=smoke").items
+    lost = verifying.lost(host.name).intersection(each.spec.node_name for each in behind)
+    if lost:
+        # That way has its own check; it says nothing about the door.
+        words = f"for {' and '.join(sorted(lost))}, where the application runs, is not reached"
+        checks = [each if each.good else replace(each, good=None, words=words) for each in checks]
     verifying.tell(checks)
 
 

@@ -33,6 +33,16 @@ def tell(checks: list[Check]) -> None:
         host.log(check.line)
 
 
+def lost(name: str) -> set[str]:
+    """The nodes whose pods those of node `name` do not reach, by the checks so far."""
+    words = "pods on "
+    return {
+        each.title.removeprefix(words)
+        for each in _checks
+        if each.host == name and each.good is False and each.title.startswith(words)
+    }
+
+
 @operation()
 def looked(cluster: Cluster) -> Generator[PyinfraCommand]:
     """What can be checked without making anything. Two round trips."""
