@@ -12,6 +12,7 @@ from lab.paths import MEMORY
 NEEDED: Final = {
     "bc": "the kernel's build",
     "bison": "the kernel's build",
+    "curl": "the tests ask the doors with it, from outside the hosts",
     "e2fsprogs": "makes the guests' file systems, and puts files into them without mounting",
     "ethtool": "switches offloads off on the guests' wires",
     "flex": "the kernel's build",
