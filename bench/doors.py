@@ -3,8 +3,8 @@
     .venv/bin/python -m bench.doors
 
 - From `kubectl apply` of an Ingress to its first answered request, ten times (goal: median < 2 s).
-- 50 requests a second, 60 s through the internal door and, in turns, 60 s to the NodePort of the same
-  pod (goal: no error; the door's p95 at most 3 times the NodePort's).
+- 50 requests a second through the internal door and to the NodePort of the same pod, three turns of
+  20 s each (goal: no error; the door's p95 at most 3 times the NodePort's).
 - The most requests a second that either gives, 10 s each.
 
 It needs Debian's `hey` for the load, which comes from this machine: the lab's gateway, no node.
