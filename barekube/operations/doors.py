@@ -148,17 +148,17 @@ def _secrets(cluster: Cluster, certificates: Mapping[str, Pair]) -> Generator[Py
         why, wanted = _certificate(cluster, door, certificates.get(door), live)
         if why:
             host.log(f"Secret {space}/{doors.CERTIFICATE}: {why}")
-            todo.append((doors.CERTIFICATE, space, wanted))
+            todo.append(_secret(doors.CERTIFICATE, space, wanted))
     if login := _login(_data(api, doors.LOGIN, doors.space(doors.INTERNAL))):
         space = doors.space(doors.INTERNAL)
         host.log(f"Secret {space}/{doors.LOGIN}: a new password")
-        todo.append((doors.LOGIN, space, login))
+        todo.append(_secret(doors.LOGIN, space, login))
     if not todo:
         host.noop("the doors have their certificates and the pages their login")
     elif api is None:
         yield StringCommand("false")
     else:
-        yield FunctionCommand(_save, (api, todo), {})
+        yield FunctionCommand(objects.apply, (api, todo), {})
 
 
 def _data(api: Api | None, name: str, space: str) -> dict[str, str]:
@@ -204,15 +204,9 @@ def _login(live: Mapping[str, str]) -> dict[str, str]:
     return {"password": password, "login.yaml": doors.login(password)}
 
 
-def _save(
-    state: State, host: Host, api: Api, todo: Sequence[tuple[str, str, Mapping[str, str]]]
-) -> bool:
-    kind = api.dynamic.resources.get(api_version="v1", kind="Secret")
-    for name, space, data in todo:
-        metadata = {"name": name, "namespace": space, "labels": manifests.OURS}
-        head = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
-        objects.send(kind, {**head, "stringData": dict(data)}, dry_run=False)
-    return True
+def _secret(name: str, space: str, data: Mapping[str, str]) -> manifests.Object:
+    metadata = {"name": name, "namespace": space, "labels": manifests.OURS}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": dict(data)}
 
 
 @operation()

@@ -60,12 +60,12 @@ def _applied(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyinfra
     if not todo and not going:
         host.noop(f"{len(documents)} objects are as in {_shown(directories)}")
         return
-    for document, diff in todo:
-        host.log(f"{manifests.title(document)}: {'changed' if diff else 'new'}")
+    for document, word, diff in todo:
+        host.log(f"{manifests.title(document)}: {word}")
         if state.config.DIFF:
             for line in diff:
                 host.log(f"  {line}")
-    yield FunctionCommand(apply, (api, [document for document, _ in todo]), {})
+    yield FunctionCommand(apply, (api, [document for document, _, _ in todo]), {})
     if going:
         yield FunctionCommand(_prune, (api, going), {})
 
@@ -112,17 +112,23 @@ def _prune(state: State, host: Host, api: Api, documents: list[manifests.Object]
 
 def _compare(
     api: Api, documents: list[tuple[str, manifests.Object]]
-) -> tuple[list[tuple[manifests.Object, list[str]]], list[str]]:
-    todo: list[tuple[manifests.Object, list[str]]] = []
+) -> tuple[list[tuple[manifests.Object, str, list[str]]], list[str]]:
+    """What is to be sent, with a word for it and its diff; and what is wrong with the rest."""
+    todo: list[tuple[manifests.Object, str, list[str]]] = []
     troubles = []
+    new: set[str] = set()
     for file, document in documents:
         what = f"{file}: {manifests.title(document)}"
+        if document["metadata"].get("namespace") in new:
+            # The API tries nothing in a namespace that is not there yet.
+            todo.append((document, "new, not checked by the API", []))
+            continue
         try:
             kind = api.dynamic.resources.get(
                 api_version=document["apiVersion"], kind=document["kind"]
             )
             live = _live(kind, document)
-            after = send(kind, document, dry_run=True)
+            after = _send(kind, document, dry_run=True)
         except ResourceNotFoundError:
             troubles.append(f"{what}: the API has no such kind; correct the manifest")
             continue
@@ -131,9 +137,11 @@ def _compare(
             continue
         diff = list(manifests.difference(live, after))
         if live is None:
-            todo.append((document, []))
+            todo.append((document, "new", []))
+            if document["kind"] == "Namespace":
+                new.add(document["metadata"]["name"])
         elif diff:
-            todo.append((document, diff))
+            todo.append((document, "changed", diff))
     return todo, troubles
 
 
@@ -147,7 +155,7 @@ def _live(kind: Any, document: manifests.Object) -> manifests.Object | None:  # 
     return result
 
 
-def send(kind: Any, document: manifests.Object, *, dry_run: bool) -> manifests.Object:  # noqa: ANN401
+def _send(kind: Any, document: manifests.Object, *, dry_run: bool) -> manifests.Object:  # noqa: ANN401
     options = {"dry_run": "All"} if dry_run else {}
     answer = kind.server_side_apply(
         body=document,
@@ -172,7 +180,7 @@ def apply(state: State, host: Host, api: Api, documents: list[manifests.Object])
     for document in documents:
         kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
         try:
-            send(kind, document, dry_run=False)
+            _send(kind, document, dry_run=False)
         except (DynamicApiError, ApiException) as error:
             host.log(f"{manifests.title(document)}: the API refuses it: {_reason(error)}")
             return False
@@ -232,7 +240,7 @@ def _save_password(state: State, host: Host, api: Api, name: str, key: str) -> b
         "stringData": {key: secrets.token_urlsafe(32)},
     }
     kind = api.dynamic.resources.get(api_version="v1", kind="Secret")
-    send(kind, body, dry_run=False)
+    _send(kind, body, dry_run=False)
     return True
 
 
