@@ -151,7 +151,7 @@ def _secrets(cluster: Cluster, certificates: Mapping[str, Pair]) -> Generator[Py
             todo.append(_secret(doors.CERTIFICATE, space, wanted))
     if login := _login(_data(api, doors.LOGIN, doors.space(doors.INTERNAL))):
         space = doors.space(doors.INTERNAL)
-        host.log(f"Secret {space}/{doors.LOGIN}: a new password")
+        host.log(f"Secret {space}/{doors.LOGIN}: a password, made by chance")
         todo.append(_secret(doors.LOGIN, space, login))
     if not todo:
         host.noop("the doors have their certificates and the pages their login")
@@ -173,7 +173,7 @@ def _certificate(
     now = datetime.now(UTC)
     there = {key: base64.b64decode(value) for key, value in live.items()}
     pem, key = there.get("tls.crt"), there.get("tls.key")
-    unfit = doors.unfit(pem, key, now) if live else "made"
+    unfit = doors.unfit(pem, key, now) if live else "there is none"
     if own:
         pem, key = (Path(each).expanduser().read_bytes() for each in own)
         why = f"the certificate of {own[0]}"
