@@ -45,14 +45,14 @@ def _tries(door: str, address: str, password: str) -> list[Try]:
     result = [
         Try("Ingress by host", "/hostname", _NAMES[door], body="smoke-"),
         Try("Ingress by path", "/hostname", "any.name.example.com", body="smoke-"),
-        Try("http to https", "/", _NAMES[door], status=308, tls=False),
+        Try("http to https", "/", _NAMES[door], status=301, tls=False),
         Try("client's address", "/header?key=X-Forwarded-For", _NAMES[door], body=address),
     ]
     if door == doors.PUBLIC:
         internal = _NAMES[doors.INTERNAL]
         return [
             *result,
-            Try("nothing internal", "/hostname?", internal, status=404),
+            Try("nothing internal", "/header", internal, status=404),
             Try("no dashboard", "/api/overview", _PAGES, status=404),
         ]
     login = {"Authorization": f"Basic {base64.b64encode(password.encode()).decode()}"}

@@ -72,7 +72,7 @@ def test_an_ingress_by_host_and_by_path_answers_behind_its_door(
 def test_http_leads_to_https(site: Run) -> None:
     for host in (INTERNAL, PUBLIC):
         status, _ = _curl(host.address, "smoke.example.com", "/x", "http")
-        assert status == 308
+        assert status == 301
 
 
 def test_what_is_internal_is_not_served_in_public(applications: list[str]) -> None:
