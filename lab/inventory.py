@@ -1,4 +1,5 @@
-"""The lab's machines as pyinfra's inventory; a spare is in it if BAREKUBE_LAB_EXTRA names it."""
+"""The lab's machines as pyinfra's inventory; a spare is in it if BAREKUBE_LAB_EXTRA names it, and
+those are in the DMZ that BAREKUBE_LAB_EDGE names."""
 
 import os as _os
 from typing import Any as _Any
@@ -33,3 +34,4 @@ def _group(name: str) -> list[tuple[str, dict[str, _Any]]]:
 
 control_plane = _group("control_plane")
 workers = _group("workers")
+edge = [name for name in _os.environ.get("BAREKUBE_LAB_EDGE", "").split(",") if name]

@@ -46,9 +46,12 @@ def pytest_sessionstart() -> None:
 
 @pytest.fixture(scope="session")
 def deploy() -> Deploy:
-    """Run pyinfra on the lab: deploy("deploys/site.py", "-y", extra="worker-3")."""
+    """Run pyinfra on the lab: deploy("deploys/site.py", "-y", extra="worker-3").
 
-    def run(*arguments: str, extra: str = "") -> Run:
+    `edge` names the hosts that are in the DMZ in this run.
+    """
+
+    def run(*arguments: str, extra: str = "", edge: str = "") -> Run:
         began = time.monotonic()
         done = subprocess.run(
             [*PYINFRA, *arguments],
@@ -57,7 +60,7 @@ def deploy() -> Deploy:
             text=True,
             timeout=1800,
             check=False,
-            env=os.environ | {"BAREKUBE_LAB_EXTRA": extra},
+            env=os.environ | {"BAREKUBE_LAB_EXTRA": extra, "BAREKUBE_LAB_EDGE": edge},
         )
         return Run(done, time.monotonic() - began)
 
