@@ -134,6 +134,11 @@ CLUSTER: Mapping[str, Kind] = {
     "host_packages": _NAMED_TEXTS,
     "modules": _NAMED_TEXTS,
     "sysctls": _NAMED_TEXTS,
+    "firewall": _YES_OR_NO,
+    "firewall_trusted": Kind(
+        'a list of networks such as ["192.0.2.0/24"]',
+        lambda value: isinstance(value, list | tuple) and all(map(_is_network, value)),
+    ),
     "ignored_preflight": _TEXTS,
     "cluster_configuration": _DICT,
     "kubelet_configuration": _DICT,

@@ -223,7 +223,7 @@ def unreached(silent: Sequence[str], names: Mapping[str, str]) -> list[str]:
         if ports:
             result.append(
                 f"it does not reach {name} ({address}) on {', '.join(ports)}; open that between the"
-                " inventory's hosts"
+                f" inventory's hosts, or run deploys/host.py on {name} first if it has a firewall"
             )
         elif found:
             result.append(

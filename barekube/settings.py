@@ -12,7 +12,7 @@ from pyinfra import host, inventory
 from pyinfra.api import Host
 from pyinfra.api.exceptions import DeployError
 
-from barekube import manifests, versions
+from barekube import firewall, manifests, versions
 from barekube.cluster import Cluster, Node, contradiction, overlap
 
 
@@ -138,6 +138,15 @@ def cluster() -> Cluster:
     if wrong := overlap(result) or contradiction(result):
         raise DeployError(wrong)
     return result
+
+
+def firewall_rules() -> str | None:
+    """The firewall of this host, or None where none is wanted. Hosts of `edge` always have one."""
+    edge = "edge" in host.groups
+    if not (edge or host.data.firewall):
+        return None
+    port = int(host.data.get("ssh_port") or 22)
+    return firewall.rules(cluster(), port, edge=edge, trusted=host.data.firewall_trusted)
 
 
 def source(name: str, release: dict[str, str]) -> Source:

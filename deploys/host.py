@@ -5,7 +5,7 @@ from pathlib import Path
 from pyinfra import host
 
 from barekube import remote, settings
-from barekube.operations import hosts_file, kernel, order, packages
+from barekube.operations import firewall, order, packages, system
 
 remote.notice_silence(host)
 
@@ -16,13 +16,14 @@ packages.installed(
     source="debian" if bundle else None,
     trust=packages.trust_of_bundle(bundle, Path(host.data.bundle_ca).read_text()) if bundle else [],
 )
-kernel.configured(
-    name="Load kernel modules, set kernel parameters, switch swap off",
+system.configured(
+    name="Load kernel modules, set kernel parameters, switch swap off, name nodes in /etc/hosts",
     modules=host.data.modules,
     sysctls=host.data.sysctls,
-)
-hosts_file.nodes_named(
-    name="Name the nodes and the API in /etc/hosts",
     cluster=settings.cluster(),
+)
+firewall.configured(
+    name="Admit only what nodes speak among themselves",
+    wanted=settings.firewall_rules(),
 )
 order.barrier(name="Every host is prepared")

@@ -88,6 +88,13 @@ sysctls = {
     "fs.inotify.max_user_watches": "524288",
 }
 
+# Whether every host admits only what nodes speak among themselves, ping and SSH. Those of the group
+# `edge` always do, with 80 and 443 open beside; elsewhere it is a choice, here or a group's.
+firewall = False
+# Networks that may reach all that nodes may, as ["192.0.2.0/24"]: where you run kubectl, where a
+# monitoring is. A host with a firewall admits nothing but SSH from elsewhere.
+firewall_trusted: list[str] = []
+
 # Checks of kubeadm's own preflight to pass over (names as kubeadm prints them).
 ignored_preflight: list[str] = []
 

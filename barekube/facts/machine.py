@@ -1,4 +1,4 @@
-"""The batch fact: files, packages, units and kernel modules of a host in one round trip."""
+"""The batch fact: files, packages, units, modules and a table of a host in one round trip."""
 
 import re
 from collections.abc import Sequence
@@ -46,13 +46,19 @@ class Unit:
 
 @dataclass
 class Found:
-    """What `Machine` found. What was asked for and is not in here is not on the host."""
+    """What `Machine` found. What was asked for and is not in here is not on the host.
+
+    `table` is a table of nftables as `nft list` shows it, `table_wanted` how it would show the
+    wanted one; that is only asked where there is a table.
+    """
 
     files: dict[str, File] = field(default_factory=dict)
     packages: dict[str, Package] = field(default_factory=dict)
     units: dict[str, Unit] = field(default_factory=dict)
     modules: set[str] = field(default_factory=set)
     release: dict[str, str] = field(default_factory=dict)
+    table: str = ""
+    table_wanted: str = ""
 
 
 class Machine(FactBase[Found | None]):
@@ -68,8 +74,10 @@ class Machine(FactBase[Found | None]):
         units: Sequence[str] = (),
         modules: Sequence[str] = (),
         secret: Sequence[str] = (),
+        table: tuple[str, str] | None = None,
     ) -> StringCommand:
-        """`secret` files are looked at, but their content is never read."""
+        """`secret` files are looked at, but their content is never read. `table` is the family and
+        name of one, and what `nft -f` would be given to make it."""
         parts: list[object] = ["export LC_ALL=C; echo '#release'; cat /etc/os-release;"]
         if files or secret:
             looked_at = [QuoteString(path) for path in (*files, *secret)]
@@ -92,6 +100,12 @@ class Machine(FactBase[Found | None]):
                 f"echo '#modules'; grep -hoE '(^|/)({either})(\\.ko| )' /proc/modules",
                 '"/lib/modules/$(uname -r)/modules.builtin" 2>/dev/null;',
             ]
+        if table:
+            name, text = table
+            parts += [f"echo '#table'; nft -s list table {name} 2>/dev/null && echo '#wanted' &&"]
+            # Loaded in a network namespace of its own, which goes with the command.
+            again = f"nft -f - && nft -s list table {name}"
+            parts += ["printf %s", QuoteString(text), f"| unshare -n sh -c '{again}' 2>/dev/null;"]
         # No output at all would read as the default: "not known".
         return StringCommand(*parts, "echo '#end'")
 
@@ -101,7 +115,7 @@ class Machine(FactBase[Found | None]):
         sections: dict[str, list[str]] = {}
         current: list[str] = []
         for line in output[:-1]:
-            if re.fullmatch(r"#(release|stat|lines|packages|units|modules)", line):
+            if re.fullmatch(r"#(release|stat|lines|packages|units|modules|table|wanted)", line):
                 current = sections.setdefault(line[1:], [])
             else:
                 current.append(line)
@@ -132,6 +146,8 @@ class Machine(FactBase[Found | None]):
                 )
         for line in sections.get("modules", []):
             found.modules.add(line.strip("/ ").removesuffix(".ko").replace("-", "_"))
+        found.table = "\n".join(sections.get("table", []))
+        found.table_wanted = "\n".join(sections.get("wanted", []))
         return found
 
 

@@ -34,6 +34,9 @@ def test_a_worker_of_the_inventory_joins_alone_with_a_limit(
 ) -> None:
     _lab("up", "worker-3")
     try:
+        # The firewall of an edge host has to know who is new before that one is let in.
+        first = deploy("deploys/host.py", "-y", "--limit", "worker-2", extra="worker-3")
+        assert first.status == 0, first.text[-4000:]
         done = deploy("deploys/site.py", "-y", "--limit", "worker-3", extra="worker-3")
         assert done.status == 0, done.text[-4000:]
         ready = subprocess.run(

@@ -60,6 +60,8 @@ class Machine:
     modules: list[str] = field(default_factory=list)
     secret: list[str] = field(default_factory=list)
     mode: dict[str, str] = field(default_factory=dict)
+    table: list[str] = field(default_factory=list)
+    table_wanted: list[str] = field(default_factory=list)
 
     def answer(self) -> list[str]:
         """As barekube.facts.machine.Machine's command prints it."""
@@ -86,8 +88,8 @@ class Machine:
                 f"ActiveEnterTimestamp={since}",
                 "",
             ]
-        lines += ["#modules", *(f"/{module}.ko" for module in self.modules), "#end"]
-        return lines
+        lines += ["#modules", *(f"/{module}.ko" for module in self.modules)]
+        return [*lines, "#table", *self.table, "#wanted", *self.table_wanted, "#end"]
 
 
 def checkup(name: str, address: str, ca: str, packages_there: Mapping[str, str]) -> list[str]:

@@ -123,7 +123,7 @@ def test_a_group_data_file_may_ask_for_the_inventory(pyinfra: Pyinfra, tmp_path:
 def test_after_success_the_next_stage_is_named(pyinfra: Pyinfra) -> None:
     done = pyinfra(_BARE, _HOST, "-y", "--limit", "workers")
     assert done.summary == [
-        "changed:       2: @fake/w-1 (3), @fake/w-2 (3)",
+        "changed:       2: @fake/w-1 (2), @fake/w-2 (2)",
         "the next stage:",
         f"pyinfra {_BARE} deploys/runtime.py -y --limit workers",
     ]
@@ -157,7 +157,7 @@ def test_a_failed_host_stops_no_other_and_is_not_forgotten(
     path = _site(tmp_path, _BROKEN + _ABSENT, all=_DELAY)
     done = pyinfra(path, _HOST, "-y")
     assert done.summary == [
-        "changed:       1: @fake/cp-1 (3)",
+        "changed:       1: @fake/cp-1 (2)",
         "failed:        1: @fake/w-1 (at 'Install what a node needs of its distribution')",
         "not reached:   1: w-2",
         "mend the errors above, then run again:",
@@ -170,7 +170,7 @@ def test_a_preview_that_does_not_reach_a_host_fails(pyinfra: Pyinfra, tmp_path: 
     path = _site(tmp_path, _BROKEN + _ABSENT, all=_DELAY)
     done = pyinfra(path, _HOST, "--dry")
     assert done.summary == [
-        "would change:  2: @fake/cp-1 (3), @fake/w-1 (3)",
+        "would change:  2: @fake/cp-1 (2), @fake/w-1 (2)",
         "not reached:   1: w-2",
         "mend the errors above, then run again:",
         f"pyinfra {path} {_HOST} --dry --limit w-2",

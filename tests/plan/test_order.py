@@ -57,8 +57,9 @@ def test_a_preview_of_bare_machines_says_what_every_stage_will_do(pyinfra: Pyinf
     everyone = ["@fake/cp-1", "@fake/w-1", "@fake/w-2"]
     assert {name: hosts for name, hosts in changes.items() if hosts} == {
         "Install what a node needs of its distribution": everyone,
-        "Load kernel modules, set kernel parameters, switch swap off": everyone,
-        "Name the nodes and the API in /etc/hosts": everyone,
+        "Load kernel modules, set kernel parameters, switch swap off, name nodes in /etc/hosts": (
+            everyone
+        ),
         "Install containerd": everyone,
         "Configure and run containerd": everyone,
         "Install Kubernetes 1.37.2": everyone,
@@ -71,3 +72,14 @@ def test_a_preview_of_bare_machines_says_what_every_stage_will_do(pyinfra: Pyinf
         "Apply the doors": ["@fake/cp-1"],
         "Keep the doors' certificates and the pages' login": ["@fake/cp-1"],
     }
+
+
+def test_only_a_host_of_edge_gets_a_firewall_unasked(pyinfra: Pyinfra) -> None:
+    inventory = ["tests/plan/inventory_edge.py", "deploys/host.py", "--dry", "--json"]
+    rules = "Admit only what nodes speak among themselves"
+    for words, hosts in (
+        ([], ["@fake/w-2"]),
+        (["--data", "firewall=true"], ["@fake/cp-1", "@fake/w-1", "@fake/w-2"]),
+    ):
+        plan = pyinfra(*inventory, *words).plan
+        assert {each["name"]: each["hosts_with_change"] for each in plan}[rules] == hosts

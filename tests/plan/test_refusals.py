@@ -43,7 +43,7 @@ def _said(done: Result, host: str) -> list[str]:
             {},
             {machines.REACH: ["tcp:192.0.2.11:6443", "end"]},
             "it does not reach @fake/cp-1 (192.0.2.11) on TCP 6443; open that between the"
-            " inventory's hosts",
+            " inventory's hosts, or run deploys/host.py on @fake/cp-1 first if it has a firewall",
             id="a port that is closed",
         ),
         pytest.param(

@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyinfra.api import FactProcessError
@@ -10,7 +11,7 @@ from barekube.facts.machine import Found, Machine
 from barekube.facts.preflight import CheckupFact
 
 
-def _ask(**wanted: list[str]) -> Found:
+def _ask(**wanted: Any) -> Found:  # noqa: ANN401
     fact = Machine()
     command = fact.command(**wanted).get_raw_value()
     out = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout

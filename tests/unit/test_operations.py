@@ -2,17 +2,19 @@
 
 import shlex
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from kubernetes.client.exceptions import ApiException
+from pyinfra.api import State
+from pyinfra.api.exceptions import ConnectError
 
 import barekube.api
+from barekube import firewall as rules
 from barekube import kernel, lease, tokens, traces
 from barekube.api import Trouble
 from barekube.cluster import Cluster, Node
-from barekube.operations import files, hosts_file, kubeadm, packages, units
-from barekube.operations import kernel as kernel_operations
+from barekube.operations import files, firewall, kubeadm, packages, system, units
 from barekube.text import TextFile
 from tests.plan import machines
 from tests.plan.machines import Machine
@@ -251,8 +253,21 @@ def test_a_unit_is_started_though_its_files_are_as_wanted(
     assert _unit(*found) == Outcome(commands=[RESTART], logs=[f"a.service: {reason}"], asked=1)
 
 
-# -- kernel.configured
+# -- system.configured
 
+CLUSTER = Cluster(
+    name="home",
+    version="1.37.2",
+    api_name="api.home",
+    api_port=6443,
+    service_network="10.96.0.0/12",
+    pod_network="10.32.0.0/12",
+    nodes=(Node("cp-1", "192.0.2.11", True), Node("w-1", "192.0.2.21", False)),
+)
+HOSTS = (
+    "127.0.0.1 localhost\n# barekube: begin\n192.0.2.11 cp-1\n192.0.2.21 w-1\n"
+    "192.0.2.11 api.home\n# barekube: end\n"
+)
 FORWARD = "/proc/sys/net/ipv4/ip_forward"
 SYSCTLS = {"net.ipv4.ip_forward": "1"}
 NO_SWAP = "Filename Type Size Used Priority\n"
@@ -266,6 +281,7 @@ def _tuned() -> Machine:
             kernel.SYSCTL_FILE: SYSCTL_TEXT,
             "/proc/swaps": NO_SWAP,
             FORWARD: "1\n",
+            "/etc/hosts": HOSTS,
         },
         units={"swap.target": ("masked", "inactive", "masked")},
         modules=["br_netfilter"],
@@ -273,7 +289,7 @@ def _tuned() -> Machine:
 
 
 def _kernel(machine: Machine) -> Outcome:
-    return _on(machine, kernel_operations.configured, {"br_netfilter": "why"}, SYSCTLS)
+    return _on(machine, system.configured, {"br_netfilter": "why"}, SYSCTLS, CLUSTER)
 
 
 LOAD = _alone("modprobe -a br_netfilter")
@@ -283,7 +299,11 @@ MASK = _alone("ln -sfn /dev/null /etc/systemd/system/swap.target; systemctl daem
 
 def test_modules_are_loaded_before_parameters_are_set_and_swap_goes() -> None:
     fresh = Machine(
-        files={"/proc/swaps": f"{NO_SWAP}/dev/sda2 partition 1 0 -2\n", FORWARD: "0\n"},
+        files={
+            "/proc/swaps": f"{NO_SWAP}/dev/sda2 partition 1 0 -2\n",
+            FORWARD: "0\n",
+            "/etc/hosts": HOSTS,
+        },
         units={"swap.target": ("loaded", "active", "static")},
     )
     assert _kernel(fresh) == Outcome(
@@ -310,7 +330,7 @@ def test_modules_are_loaded_before_parameters_are_set_and_swap_goes() -> None:
 
 def test_a_kernel_that_is_as_wanted_costs_one_question_and_no_command() -> None:
     assert _kernel(_tuned()) == Outcome(
-        noops=["1 modules, 1 parameters and swap are as wanted"], asked=1
+        noops=["1 modules, 1 parameters, swap and 2 nodes in /etc/hosts are as wanted"], asked=1
     )
 
 
@@ -333,35 +353,136 @@ def test_a_parameter_that_runs_but_is_not_on_disk_is_written_again() -> None:
     )
 
 
-# -- hosts_file.nodes_named and kubeadm.worker
-
-CLUSTER = Cluster(
-    name="home",
-    version="1.37.2",
-    api_name="api.home",
-    api_port=6443,
-    service_network="10.96.0.0/12",
-    pod_network="10.32.0.0/12",
-    nodes=(Node("cp-1", "192.0.2.11", True), Node("w-1", "192.0.2.21", False)),
-)
-HOSTS = (
-    "127.0.0.1 localhost\n# barekube: begin\n192.0.2.11 cp-1\n192.0.2.21 w-1\n"
-    "192.0.2.11 api.home\n# barekube: end\n"
-)
-
-
 def test_the_nodes_are_named_beside_what_stands_in_the_hosts_file() -> None:
-    fresh = Machine(files={"/etc/hosts": "127.0.0.1 localhost\n"})
-    assert _on(fresh, hosts_file.nodes_named, CLUSTER) == Outcome(
+    machine = _tuned()
+    machine.files["/etc/hosts"] = "127.0.0.1 localhost\n"
+    assert _kernel(machine) == Outcome(
         commands=[_write("/etc/hosts")],
         stdin=[HOSTS],
         logs=["/etc/hosts: 5 lines added, 0 removed"],
         asked=1,
     )
-    assert _on(Machine(files={"/etc/hosts": HOSTS}), hosts_file.nodes_named, CLUSTER) == Outcome(
-        noops=["2 nodes and api.home are in /etc/hosts"], asked=1
+
+
+# -- firewall.configured
+
+RULES = "table inet barekube { }\n"
+SHOWN = ["table inet barekube {", "}"]
+RULES_NEW = f"{rules.FILE}: new, mode 644, 1 line"
+UNIT_NEW = f"{rules.UNIT_FILE}: new, mode 644, 15 lines"
+LOADED = "table inet barekube: loaded, if SSH still opens then"
+CHANGE = [_alone(rules.LOAD), "opens_again()", _alone(rules.KEEP)]
+
+
+def _walled() -> Machine:
+    return Machine(
+        files={file.path: file.content for file in rules.files(RULES)},
+        units={rules.UNIT: ("loaded", "active", "enabled")},
+        table=SHOWN,
+        table_wanted=SHOWN,
     )
 
+
+def _firewall(machine: Machine | None, wanted: str | None = RULES) -> Outcome:
+    return _on(machine, firewall.configured, wanted)
+
+
+def test_rules_are_tried_before_they_are_written_for_the_next_boot() -> None:
+    assert _firewall(Machine()) == Outcome(
+        commands=[*CHANGE, _write(rules.FILE), _write(rules.UNIT_FILE), _alone(rules.START)],
+        stdin=[RULES, *(file.content for file in rules.files(RULES))],
+        logs=[RULES_NEW, UNIT_NEW, LOADED, f"{rules.UNIT}: enable"],
+        asked=1,
+    )
+
+
+def test_a_firewall_that_is_as_wanted_costs_one_question_and_no_command() -> None:
+    assert _firewall(_walled()) == Outcome(
+        noops=["table inet barekube is as wanted, now and after a boot"], asked=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "undo", "said"),
+    [
+        pytest.param([], False, "loaded", id="somebody deleted it"),
+        pytest.param(["table inet barekube {"], False, "loaded anew", id="somebody changed it"),
+        pytest.param(SHOWN, True, "loaded anew", id="the host is about to take it back"),
+    ],
+)
+def test_rules_that_do_not_last_are_loaded_again(table: list[str], undo: bool, said: str) -> None:
+    machine = _walled()
+    machine.table = table
+    machine.files |= {rules.UNDO: "table inet barekube\n"} if undo else {}
+    assert _firewall(machine) == Outcome(
+        commands=[*CHANGE, _alone(rules.START)],
+        stdin=[RULES],
+        logs=[f"table inet barekube: {said}, if SSH still opens then"],
+        asked=1,
+    )
+
+
+def test_a_change_cut_off_after_ssh_was_tried_is_only_written() -> None:
+    machine = _walled()
+    del machine.files[rules.FILE]
+    machine.units = {rules.UNIT: ("not-found", "inactive", "")}
+    assert _firewall(machine) == Outcome(
+        commands=[_write(rules.FILE), _alone(rules.START)],
+        stdin=[RULES],
+        logs=[RULES_NEW, f"{rules.UNIT}: enable"],
+        asked=1,
+    )
+
+
+def test_a_host_that_left_the_edge_loses_its_firewall_whatever_is_left_of_it() -> None:
+    paths = [file.path for file in rules.files(RULES)]
+    assert _firewall(_walled(), None) == Outcome(
+        commands=[_alone(rules.REMOVE)],
+        logs=[f"{each}: removed" for each in (*paths, "table inet barekube")],
+        asked=1,
+    )
+    half = Machine(files={rules.FILE: RULES})
+    assert _firewall(half, None).commands == [_alone(rules.REMOVE)]
+    assert _firewall(Machine(), None) == Outcome(
+        noops=["no firewall is wanted, and none of ours is there"], asked=1
+    )
+
+
+def test_a_firewall_that_cannot_be_asked_is_not_touched() -> None:
+    assert _firewall(None) == Outcome(
+        commands=["false"],
+        logs=["its firewall cannot be asked; mend the error above, then run again"],
+        asked=1,
+    )
+
+
+@pytest.mark.parametrize("shut", [False, True])
+def test_rules_that_let_no_new_connection_in_fail_the_host_in_a_sentence(shut: bool) -> None:
+    said: list[str] = []
+    ends: list[str] = []
+
+    class Second:
+        def __init__(self, state: object, host: object) -> None:
+            self.client = SimpleNamespace(close=lambda: ends.append("closed"))
+
+        def connect(self) -> None:
+            if shut:
+                raise ConnectError("timed out")
+
+    host: Any = SimpleNamespace(connector=Second(None, None), log=said.append)
+    assert firewall.opens_again(cast(State, None), host) is not shut
+    assert ends == ([] if shut else ["closed"])
+    assert (
+        said
+        == [
+            "no new SSH connection opens with these rules (timed out), so the host takes them back"
+            " within 30 s; give it the ssh_port that it listens on, or name your network in"
+            " firewall_trusted"
+        ][: int(shut)]
+    )
+
+
+# -- kubeadm.worker
 
 TOKEN = "abcdef.0123456789abcdef"
 

@@ -257,7 +257,7 @@ def test_a_pair_is_named_by_what_does_not_pass() -> None:
     silent += ["mtu:192.0.2.23:6785"]
     assert unreached(silent, {"192.0.2.22": "w-2", "192.0.2.23": "w-3", "192.0.2.24": "w-4"}) == [
         "it does not reach w-2 (192.0.2.22) on UDP 6784, TCP 6783; open that between the"
-        " inventory's hosts",
+        " inventory's hosts, or run deploys/host.py on w-2 first if it has a firewall",
         "packets of 1463 bytes do not pass from it to w-3 (192.0.2.23); set the MTU of every card"
         " and switch between them to 1500, or lower WEAVE_MTU",
     ]

@@ -1,4 +1,4 @@
-"""The kernel of a host: modules, parameters, swap."""
+"""A host's own system: kernel modules and parameters, swap, /etc/hosts."""
 
 from collections.abc import Generator, Mapping
 
@@ -6,25 +6,27 @@ from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from barekube import kernel
+from barekube.cluster import Cluster
 from barekube.facts.machine import Machine
+from barekube.hosts_file import with_nodes
 from barekube.operations import files
 from barekube.operations.order import changing, refuse
 from barekube.text import TextFile, changes
 
 _SWAP_TARGET = "/etc/systemd/system/swap.target"
+_HOSTS = "/etc/hosts"
 
 
 @operation()
-def configured(modules: Mapping[str, str], sysctls: Mapping[str, str]) -> Generator[StringCommand]:
-    """Modules loaded, parameters set and swap off, now and after a boot.
+def configured(
+    modules: Mapping[str, str], sysctls: Mapping[str, str], cluster: Cluster
+) -> Generator[StringCommand]:
+    """Modules loaded, parameters set and swap off, now and after a boot; all nodes of the
+    inventory and the API's name stand in /etc/hosts.
 
     One round trip where nothing differs.
     """
-    wanted = [
-        TextFile(kernel.MODULES_FILE, kernel.modules_text(modules)),
-        TextFile(kernel.SYSCTL_FILE, kernel.sysctl_text(sysctls)),
-    ]
-    paths = [file.path for file in wanted]
+    paths = [kernel.MODULES_FILE, kernel.SYSCTL_FILE, _HOSTS]
     found = host.get_fact(
         Machine,
         files=[*paths, "/proc/swaps", *map(kernel.proc_path, sysctls)],
@@ -32,8 +34,15 @@ def configured(modules: Mapping[str, str], sysctls: Mapping[str, str]) -> Genera
         modules=list(modules),
     )
     if found is None:
-        yield from refuse("its kernel cannot be asked; mend the error above, then run again")
+        yield from refuse("its system cannot be asked; mend the error above, then run again")
         return
+    nodes = [(node.name, node.address, node.control_plane) for node in cluster.nodes]
+    old = found.files[_HOSTS].text() if _HOSTS in found.files else ""
+    wanted = [
+        TextFile(kernel.MODULES_FILE, kernel.modules_text(modules)),
+        TextFile(kernel.SYSCTL_FILE, kernel.sysctl_text(sysctls)),
+        TextFile(_HOSTS, with_nodes(old, host.name, nodes, cluster.api_name)),
+    ]
     differing = changes(wanted, {path: found.files[path] for path in paths if path in found.files})
     absent = sorted(set(modules) - found.modules)
     now = {path: file.lines for path, file in found.files.items()}
@@ -42,7 +51,10 @@ def configured(modules: Mapping[str, str], sysctls: Mapping[str, str]) -> Genera
     unit = found.units.get("swap.target")
     masked = unit is not None and unit.load == "masked"
     if not (differing or absent or running or swaps) and masked:
-        host.noop(f"{len(modules)} modules, {len(sysctls)} parameters and swap are as wanted")
+        host.noop(
+            f"{len(modules)} modules, {len(sysctls)} parameters, swap and {len(nodes)} nodes in"
+            " /etc/hosts are as wanted"
+        )
         return
     for change in differing:
         files.say(change)
