@@ -24,7 +24,7 @@ def nodes_named(cluster: Cluster) -> Generator[StringCommand]:
         return
     there = found.files.get(_PATH)
     nodes = [(node.name, node.address, node.control_plane) for node in cluster.nodes]
-    text = with_nodes(there.text() if there else "", host.name, nodes, cluster.api_name)
+    text = with_nodes(there.text() if there else "", nodes, cluster.api_name)
     differing = changes([TextFile(_PATH, text)], dict(found.files))
     if not differing:
         host.noop(f"{len(nodes)} nodes and {cluster.api_name} are in /etc/hosts")

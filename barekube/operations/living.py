@@ -165,11 +165,7 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         pair = kubeadm_config.phase(cluster, cluster.node(host.name), certificates=_NEW_PAIR)
         yield changing(f"{TAKE_CONFIG}; {_RENEW}", stdin=pair)
     for file in written:
-        # kubelet would take a half-written file, or one of another name, for a pod.
-        new = f"/etc/kubernetes/.{PurePosixPath(file.path).name}"
-        yield changing(
-            f"umask 077; cat >{new}; sync {new}; mv {new} {file.path}", stdin=file.content
-        )
+        yield files.write(file)
     if newer and "kube-apiserver" not in touched:
         # It reads these files at its start only, and is given the time to end its requests.
         yield changing(

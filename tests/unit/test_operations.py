@@ -35,9 +35,10 @@ def _alone(script: str) -> str:
 
 
 def _write(path: str, mode: str = "644") -> str:
-    new = f"{path}.barekube-new"
+    folder, _, name = path.rpartition("/")
+    new = f"{folder}/.{name}.new"
     return _alone(
-        f"mkdir -p $(dirname {path}); umask 077; cat >{new}; chown root:root {new};"
+        f"mkdir -p {folder}; umask 077; cat >{new}; chown root:root {new};"
         f" chmod {mode} {new}; sync {new}; mv {new} {path}"
     )
 
@@ -346,7 +347,7 @@ CLUSTER = Cluster(
 )
 HOSTS = (
     "127.0.0.1 localhost\n# barekube: begin\n192.0.2.11 cp-1\n192.0.2.21 w-1\n"
-    "192.0.2.11 api.home\n# barekube: end\n"
+    "127.0.0.1 api.home\n192.0.2.11 api.home\n# barekube: end\n"
 )
 
 
@@ -355,7 +356,7 @@ def test_the_nodes_are_named_beside_what_stands_in_the_hosts_file() -> None:
     assert _on(fresh, hosts_file.nodes_named, CLUSTER) == Outcome(
         commands=[_write("/etc/hosts")],
         stdin=[HOSTS],
-        logs=["/etc/hosts: 5 lines added, 0 removed"],
+        logs=["/etc/hosts: 6 lines added, 0 removed"],
         asked=1,
     )
     assert _on(Machine(files={"/etc/hosts": HOSTS}), hosts_file.nodes_named, CLUSTER) == Outcome(
