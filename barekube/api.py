@@ -114,14 +114,16 @@ def _context(ca: str, user: dict[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def connect(cluster: Cluster) -> Api:
-    """The API through the first control plane of the inventory that serves it.
+def connect(cluster: Cluster, besides: str = "") -> Api:
+    """The API through the first control plane of the inventory that serves it, but `besides`.
 
     Raises Trouble, with a phrase for each control plane, if there is none.
     """
     with _lock:
         phrases = []
         for host in settings.control_plane_hosts():
+            if host.name == besides:
+                continue
             known = _opened.get(host.name)
             if known is not None and known.ready() is None:
                 return known

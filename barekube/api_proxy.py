@@ -83,8 +83,6 @@ def _pod(cluster: Cluster) -> Object:
             },
             "containers": [container],
             # The directory, not the file: a file that is replaced would stay the old one in there.
-            "volumes": [
-                {"name": "config", "hostPath": {"path": _DIRECTORY, "type": "Directory"}}
-            ],
+            "volumes": [{"name": "config", "hostPath": {"path": _DIRECTORY, "type": "Directory"}}],
         },
     }

@@ -149,6 +149,9 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
     if not differing and not renamed and not newer:
         host.noop("its static pods are as group_data wants them")
         return
+    if _stopped_at:
+        yield from refuse(f"stopped, for {_stopped_at[0]} is not well with these settings")
+        return
     for change in differing:
         files.say(change)
     if renamed:
@@ -215,6 +218,7 @@ def _await_pods(
     why = wait("its control plane", _SETTLED_LIMIT, lacking)
     if why is None:
         return True
+    _stopped_at.append(host.name)
     host.log(
         f"{why} after {_SETTLED_LIMIT} s; correct group_data and run this again, or look at"
         " `crictl ps -a` and `crictl logs` on it"
