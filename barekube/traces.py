@@ -95,6 +95,12 @@ class Traces:
         return bool({ETCD, *MANIFESTS} & (self.there | self.empty))
 
     @property
+    def worker(self) -> bool:
+        """Whether it joined as a worker: a control plane has its keys before it is a node."""
+        keys = set(KEYS) - {CA}
+        return KUBELET_CONF in self.there and not keys & (self.there | self.empty)
+
+    @property
     def any_node(self) -> bool:
         """Whether a join or an init was begun here."""
         return bool(set(NODE_FILES) & (self.there | self.empty))
@@ -165,8 +171,14 @@ def decide(
         if registered:
             return Decision(
                 Step.REFUSE,
-                f"{name} was a whole control plane and lacks {', '.join(lacking[:3])}; restore it or"
-                f" run deploys/remove_node.py --data node={name}, then run this again",
+                f"{name} was a whole control plane and lacks {', '.join(lacking[:3])}; restore that"
+                f" or run deploys/remove_node.py --data node={name}, then run this again",
+            )
+        if mine.worker:
+            return Decision(
+                Step.REFUSE,
+                f"{name} was a worker until now; run deploys/remove_node.py --data node={name},"
+                " then run this again",
             )
         return Decision(Step.REJOIN)
     silent = sorted(each for each, known in others.items() if known is None)
