@@ -39,7 +39,7 @@ def _control_planes(cluster: Cluster) -> Object:
         "serversTransport": "api",
         # A dead one is out after 4 s at most, so that a client's second try, after its 10 s, does
         # not meet it. One that came back is looked at less often: its API server listens a moment
-        # before it knows who may do what.
+        # before it knows who may do what, and refuses until then; a second try goes to the next.
         "healthCheck": {"interval": "2s", "timeout": "2s", "unhealthyInterval": "10s"},
     }
     return {

@@ -14,7 +14,7 @@ from barekube.operations import etcd as etcd_operations
 from barekube.operations import kubeadm
 from tests.plan import machines
 from tests.plan.machines import Machine
-from tests.unit.harness import FakeHost, Outcome, outcome
+from tests.unit.harness import Answers, FakeHost, Outcome, outcome
 
 CLUSTER = Cluster(
     name="home",
@@ -78,7 +78,7 @@ def join(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
         monkeypatch.setattr(remote, "read_secret", lambda host, path: "key\n")
         monkeypatch.setattr(tokens, "for_joining", lambda api: "abcdef.0123456789abcdef")
         monkeypatch.setattr(tokens, "ca_hash", lambda ca: "sha256:00")
-        answered = {"Machine": machine.answer()}
+        answered: Answers = {"Machine": machine.answer()}
         return outcome(kubeadm.control_plane, CLUSTER, answers=answered, name="cp-2")
 
     return run
