@@ -115,7 +115,9 @@ def _context(ca: str, user: dict[str, Any]) -> ssl.SSLContext:
 
 
 def connect(cluster: Cluster, besides: str = "") -> Api:
-    """The API through the first control plane of the inventory that serves it, but `besides`.
+    """The API through the first control plane of the inventory that serves it.
+
+    `besides`: one that is not to be used, from now on, for what serves there is to go.
 
     Raises Trouble, with a phrase for each control plane, if there is none.
     """
@@ -123,6 +125,7 @@ def connect(cluster: Cluster, besides: str = "") -> Api:
         phrases = []
         for host in settings.control_plane_hosts():
             if host.name == besides:
+                _opened.pop(besides, None)
                 continue
             known = _opened.get(host.name)
             if known is not None and known.ready() is None:
