@@ -114,14 +114,19 @@ def _context(ca: str, user: dict[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def connect(cluster: Cluster) -> Api:
+def connect(cluster: Cluster, besides: str = "") -> Api:
     """The API through the first control plane of the inventory that serves it.
+
+    `besides`: one that is not to be used, from now on, for what serves there is to go.
 
     Raises Trouble, with a phrase for each control plane, if there is none.
     """
     with _lock:
         phrases = []
         for host in settings.control_plane_hosts():
+            if host.name == besides:
+                _opened.pop(besides, None)
+                continue
             known = _opened.get(host.name)
             if known is not None and known.ready() is None:
                 return known

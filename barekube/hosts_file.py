@@ -6,11 +6,12 @@ BEGIN = "# barekube: begin"
 END = "# barekube: end"
 
 
-def with_nodes(old: str, own: str, nodes: Sequence[tuple[str, str, bool]], api_name: str) -> str:
-    """The file's new text. `nodes` are (name, address, is a control plane), `own` this host's name.
+def with_nodes(old: str, nodes: Sequence[tuple[str, str, bool]], api_name: str) -> str:
+    """The file's new text. `nodes` are (name, address, is a control plane).
 
-    The API's name leads to every control plane, and on a control plane first to itself: a
-    client tries the addresses in this order.
+    A client tries the addresses of the API's name in this order. On loopback listens a control
+    plane's own API server, on a worker the proxy of barekube/api_proxy.py; where neither does yet
+    (kubeadm join, one control plane), loopback refuses at once and the next address is tried.
     """
     kept = []
     inside = False
@@ -23,8 +24,7 @@ def with_nodes(old: str, own: str, nodes: Sequence[tuple[str, str, bool]], api_n
             inside = False
     while kept and not kept[-1]:
         kept.pop()
-    masters = [(name, address) for name, address, master in nodes if master]
-    masters.sort(key=lambda each: each[0] != own)
     ours = [f"{address} {name}" for name, address, _ in nodes]
-    ours += [f"{address} {api_name}" for _, address in masters]
+    masters = [address for _, address, master in nodes if master]
+    ours += [f"{address} {api_name}" for address in ["127.0.0.1", *masters]]
     return "\n".join([*kept, BEGIN, *ours, END]) + "\n"

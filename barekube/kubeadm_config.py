@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from barekube import doors
+from barekube import containerd, doors
 from barekube.cluster import Cluster, Node
 from barekube.text import TextFile
 
@@ -219,15 +219,10 @@ def join_control_plane(
     return dump(document)
 
 
-def upload(certificate_key: str) -> str:
-    """What `kubeadm init phase upload-certs --config` gets."""
-    return dump({"apiVersion": API, "kind": "InitConfiguration", "certificateKey": certificate_key})
-
-
 def _registration(cluster: Cluster, node: Node, remains: Sequence[str], *, master: bool) -> Object:
     result: Object = {
         "name": node.name,
-        "criSocket": "unix:///run/containerd/containerd.sock",
+        "criSocket": containerd.SOCKET,
         "kubeletExtraArgs": _arguments(node_ip=node.address),
         "ignorePreflightErrors": [*cluster.ignored_preflight, *remains],
         "imagePullSerial": False,
@@ -285,3 +280,9 @@ def phase(cluster: Cluster, node: Node, certificates: str | None = None) -> str:
         kubelet_configuration(cluster),
         proxy_configuration(cluster),
     )
+
+
+def upload(cluster: Cluster, node: Node, certificate_key: str) -> str:
+    """What `kubeadm init phase upload-certs --config` gets on control plane `node`."""
+    first, *others = yaml.safe_load_all(phase(cluster, node))
+    return dump(first | {"certificateKey": certificate_key}, *others)

@@ -63,7 +63,8 @@ def any_left() -> bool:
 
 
 def forget(api: Api) -> None:
-    """Delete this run's tokens from the cluster."""
+    """Delete this run's tokens from the cluster, and the keys that a control plane joined with."""
+    found(api.core.delete_namespaced_secret, "kubeadm-certs", "kube-system")
     with _lock:
         while _known:
             name = f"bootstrap-token-{_known[0].partition('.')[0]}"

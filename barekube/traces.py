@@ -4,7 +4,7 @@ Decided from files and the API, never from a stamp or one file: kubeadm writes i
 syncing them, so that after a power cut some can be there, empty.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -95,6 +95,12 @@ class Traces:
         return bool({ETCD, *MANIFESTS} & (self.there | self.empty))
 
     @property
+    def worker(self) -> bool:
+        """Whether it joined as a worker: a control plane has its keys before it is a node."""
+        keys = set(KEYS) - {CA}
+        return KUBELET_CONF in self.there and not keys & (self.there | self.empty)
+
+    @property
     def any_node(self) -> bool:
         """Whether a join or an init was begun here."""
         return bool(set(NODE_FILES) & (self.there | self.empty))
@@ -118,6 +124,7 @@ class Step(Enum):
     FINISH_INIT = "kubeadm init: finish the one that was cut off"
     START = "start kubelet and wait for the API"
     JOIN = "kubeadm join"
+    REJOIN = "kubeadm join: again, for one was cut off"
     REFUSE = "refuse"
 
 
@@ -136,28 +143,44 @@ def decide(
     members: list[str],
     api: str | None,
     registered: bool,
+    lost: Sequence[str] = (),
 ) -> Decision:
     """The next step of control plane `name`.
 
     `others` are the other control planes of the inventory, None for one that did not answer;
     `members` the hosts that have a kubelet.conf though they are no control plane; `api` is None if
     the API answers, else a phrase that says why not; `registered`: the API has this node as a
-    control plane. One cluster, never two: nothing is initialised unless every control plane
-    answered and nobody belongs to a cluster already.
+    control plane; `lost`: what else init leaves in the API, and is not there. One cluster, never
+    two: nothing is initialised unless every control plane answered and nobody belongs to a cluster
+    already. A join is undone and done again only where the node never became a control plane.
     """
     lacking = mine.lacks(MASTER_FILES)
     if api is None:
-        if registered and not lacking:
+        if registered and not lacking and not lost:
             return Decision(Step.NOTHING if mine.kubelet_runs else Step.START)
         if not mine.any_master:
             return Decision(Step.JOIN)
         if all(known is not None and not known.any_master for known in others.values()):
             return Decision(Step.FINISH_INIT)
-        return Decision(
-            Step.REFUSE,
-            f"the join of {name} as a control plane was cut off; run `kubeadm reset -f` on it,"
-            " remove its etcd member, then run this again",
-        )
+        if lost:
+            return Decision(
+                Step.REFUSE,
+                f"the cluster lacks {', '.join(lost)}, which its init made; restore that (kubeadm"
+                " init phase addon, or upload-config), then run this again",
+            )
+        if registered:
+            return Decision(
+                Step.REFUSE,
+                f"{name} was a whole control plane and lacks {', '.join(lacking[:3])}; restore that"
+                f" or run deploys/remove_node.py --data node={name}, then run this again",
+            )
+        if mine.worker:
+            return Decision(
+                Step.REFUSE,
+                f"{name} was a worker until now; run deploys/remove_node.py --data node={name},"
+                " then run this again",
+            )
+        return Decision(Step.REJOIN)
     silent = sorted(each for each, known in others.items() if known is None)
     begun = sorted(each for each, known in others.items() if known and known.any_master)
     if not mine.any_master:
@@ -209,6 +232,14 @@ def _new(
     return Decision(Step.REFUSE, even) if even else Decision(Step.INIT)
 
 
+def of_another_cluster(name: str) -> str:
+    """The sentence for a host that trusts another cluster's CA."""
+    return (
+        f"{name} belongs to another cluster ({CA} is not this cluster's); run `kubeadm reset -f`"
+        " and delete /etc/kubernetes on it if that is not wanted, then run this again"
+    )
+
+
 def decide_worker(
     name: str, mine: Traces, ca_differs: bool, registered: bool, same_machine: bool
 ) -> Decision:
@@ -218,11 +249,7 @@ def decide_worker(
     name; `same_machine`: with this host's machine-id.
     """
     if ca_differs:
-        return Decision(
-            Step.REFUSE,
-            f"{name} belongs to another cluster ({CA} is not this cluster's); run `kubeadm reset"
-            " -f` and delete /etc/kubernetes on it if that is not wanted, then run this again",
-        )
+        return Decision(Step.REFUSE, of_another_cluster(name))
     if registered and not same_machine:
         return Decision(
             Step.REFUSE,

@@ -119,7 +119,7 @@ def _start(name: str, address: str) -> StandIn:
     machine = machines.joined(name)
     machine.files["/etc/machine-id"] = hashlib.md5(name.encode()).hexdigest() + "\n"  # noqa: S324
     machine.files["/etc/hosts"] = hosts_file.with_nodes(
-        "127.0.0.1 localhost\n", name, machines.ALL, "api.barekube"
+        "127.0.0.1 localhost\n", machines.ALL, "api.barekube"
     )
     _fill(root, machine)
     apart = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]

@@ -2,8 +2,8 @@
 
 from pyinfra import host
 
-from barekube import remote, settings
-from barekube.operations import doors, kubeadm, living, order
+from barekube import api_proxy, remote, settings
+from barekube.operations import doors, files, kubeadm, living, order
 
 remote.notice_silence(host)
 
@@ -12,6 +12,13 @@ cluster = settings.cluster()
 if not cluster.node(host.name).control_plane:
     kubeadm.worker(name="Join the workers", cluster=cluster)
 order.barrier(name="Every worker has joined")
+if not cluster.node(host.name).control_plane:
+    files.texts(
+        name="A proxy to all control planes on every worker",
+        files=api_proxy.files(cluster),
+        absent=[] if len(cluster.control_planes) > 1 else [api_proxy.MANIFEST],
+    )
+order.barrier(name="Every worker reaches every control plane")
 kubeadm.tokens_deleted(name="Delete the join token", cluster=cluster)
 order.barrier(name="No join token is left")
 if not cluster.node(host.name).control_plane:

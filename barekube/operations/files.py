@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from pyinfra import host, state
 from pyinfra.api import StringCommand, operation
@@ -24,10 +25,14 @@ class Text:
 
 
 def write(file: TextFile) -> StringCommand:
-    """Write one file. Synced, then renamed: a power cut leaves the old one or the new one."""
-    new = f"{file.path}.barekube-new"
+    """Write one file. Synced, then renamed: a power cut leaves the old one or the new one.
+
+    Meanwhile its name begins with a dot: kubelet takes any other file beside a static pod for one.
+    """
+    path = PurePosixPath(file.path)
+    new = f"{path.parent}/.{path.name}.new"
     return changing(
-        f"mkdir -p $(dirname {file.path}); umask 077; cat >{new}; chown {file.owner} {new};"
+        f"mkdir -p {path.parent}; umask 077; cat >{new}; chown {file.owner} {new};"
         f" chmod {file.mode} {new}; sync {new}; mv {new} {file.path}",
         stdin=file.content,
     )

@@ -3,19 +3,18 @@
 import secrets
 from collections.abc import Generator
 
-from kubernetes import client as k8s
-from kubernetes.client.exceptions import ApiException
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import kubeadm_config, nodes, remote, settings, tokens
+from barekube import containerd, kubeadm_config, left_by_init, nodes, remote, settings, tokens
+from barekube import etcd as known_etcd
 from barekube import traces as t
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster, Node
-from barekube.facts.machine import Found, Machine
-from barekube.operations import files
+from barekube.facts.machine import File, Found, Machine
+from barekube.operations import etcd, files
 from barekube.operations.order import (
     acts_for_the_cluster,
     answering,
@@ -48,9 +47,9 @@ def _traces(other: Host) -> t.Traces | None:
     return None if looked is None else t.traces(looked.files, looked.units)
 
 
-def _connect(cluster: Cluster) -> tuple[Api | None, str]:
+def _connect(cluster: Cluster, **besides: str) -> tuple[Api | None, str]:
     try:
-        return cluster_api.connect(cluster), ""
+        return cluster_api.connect(cluster, **besides), ""
     except Trouble as trouble:
         return None, str(trouble)
 
@@ -71,8 +70,9 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         return
     mine = t.traces(looked.files, looked.units)
     api, trouble = _connect(cluster) if _anyone_may_serve(mine) else (None, "no API yet")
-    lacking = _lacking(api, host.name) if api else []
-    decision = _decide(mine, api, trouble, lacking)
+    lost = left_by_init.lost(api) if api else []
+    registered = api is not None and left_by_init.registered(api, host.name)
+    decision = _decide(mine, api, trouble, lost, registered)
     if decision.step is t.Step.REFUSE:
         yield from refuse(decision.sentence)
         return
@@ -80,22 +80,23 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         host.noop(f"{host.name} is a control plane of {cluster.name}")
         return
     if decision.step is not t.Step.NOTHING:
-        host.log(f"{decision.step.value}{': lacks ' + ', '.join(lacking) if lacking else ''}")
+        host.log(f"{decision.step.value}{': lacks ' + ', '.join(lost) if lost else ''}")
     node = cluster.node(host.name)
     if decision.step in (t.Step.INIT, t.Step.FINISH_INIT):
         yield from _init(cluster, node, mine, cut_off=decision.step is t.Step.FINISH_INIT)
     elif decision.step is t.Step.JOIN:
         assert api is not None  # noqa: S101 - decide() joins only where the API answers
         yield from _join_control_plane(cluster, node, api)
+    elif decision.step is t.Step.REJOIN:
+        yield from _rejoin(cluster, node, mine, looked.files.get(t.CA))
     elif decision.step is t.Step.START:
         if not mine.kubelet_runs:
             yield changing("systemctl restart kubelet")
         yield FunctionCommand(_await_api, (cluster,), {})
-        api, trouble = _connect(cluster)
-        lacking = _lacking(api, host.name) if api else []
-        if lacking:
-            host.log(f"{t.Step.FINISH_INIT.value}: lacks {', '.join(lacking)}")
-            yield from _init(cluster, node, mine, cut_off=True)
+        if api is None:
+            # What the API lacks can be seen only now.
+            yield from _control_plane(cluster)
+            return
     host.log(f"kubelet's serving certificate of {host.name}: approve")
     yield FunctionCommand(_approve, (cluster,), {})
 
@@ -109,8 +110,10 @@ def _masters() -> list[Host]:
     return settings.control_plane_hosts()
 
 
-def _decide(mine: t.Traces, api: Api | None, trouble: str, lacking: list[str]) -> t.Decision:
-    if api and not lacking and not mine.lacks(t.MASTER_FILES):
+def _decide(
+    mine: t.Traces, api: Api | None, trouble: str, lost: list[str], registered: bool
+) -> t.Decision:
+    if registered and not lost and not mine.lacks(t.MASTER_FILES):
         return t.decide(host.name, mine, {}, [], None, registered=True)
     others = {other.name: _traces(other) for other in _masters() if other.name != host.name}
     members = []
@@ -121,33 +124,7 @@ def _decide(mine: t.Traces, api: Api | None, trouble: str, lacking: list[str]) -
                 if known and t.KUBELET_CONF in known.there | known.empty:
                     members.append(other.name)
     answer = None if api else trouble
-    return t.decide(host.name, mine, others, members, answer, registered=not lacking)
-
-
-def _lacking(api: Api, name: str) -> list[str]:
-    """What `kubeadm init` leaves in the API, and is not there."""
-    rbac = k8s.RbacAuthorizationV1Api(api.client)
-    looks = {
-        "kubeadm-config": (api.core.read_namespaced_config_map, "kubeadm-config", "kube-system"),
-        "kubelet-config": (api.core.read_namespaced_config_map, "kubelet-config", "kube-system"),
-        "cluster-info": (api.core.read_namespaced_config_map, "cluster-info", "kube-public"),
-        "the right to read cluster-info": (
-            rbac.read_namespaced_role_binding,
-            "kubeadm:bootstrap-signer-clusterinfo",
-            "kube-public",
-        ),
-        "coredns": (api.apps.read_namespaced_deployment, "coredns", "kube-system"),
-        "kube-proxy": (api.apps.read_namespaced_daemon_set, "kube-proxy", "kube-system"),
-    }
-    try:
-        result = [what for what, (call, *where) in looks.items() if found(call, *where) is None]
-        node = nodes.lookup(api, name)
-    except ApiException as error:
-        # kubeadm gives admin.conf its rights in the course of init.
-        return [f"the rights of {cluster_api.ADMIN} ({error.status})"]
-    if node is None or nodes.MASTER_LABEL not in (node.metadata.labels or {}):
-        result.append(f"node {name} as a control plane")
-    return result
+    return t.decide(host.name, mine, others, members, answer, registered, lost)
 
 
 def _init(
@@ -199,6 +176,59 @@ _SET_ASIDE = (
 )
 
 
+# etcd must not count on a member whose keys and manifest a power cut can still take: what kubeadm
+# writes is on the disk a second later, long before the new member gets its vote.
+_SYNCING = (
+    "while kill -0 $$; do sync -f /etc/kubernetes /var/lib/kubelet || true; sleep 1; done"
+    " </dev/null >/dev/null 2>&1 9>&- &"
+)
+# Without admin.conf, or reset would ask the API server that is half made here. What etcd had may
+# be looked at later; only the cluster's own members count.
+_UNDO = (
+    "rm -f /etc/kubernetes/admin.conf; kubeadm reset phase cleanup-node --cri-socket"
+    f" {containerd.SOCKET}; d=/var/lib/barekube/cut-off-join-$(date +%s); mkdir -p -m 700 $d;"
+    " [ ! -e /var/lib/etcd ] || find /var/lib/etcd -mindepth 1 -maxdepth 1 -exec mv -t $d {} +;"
+    " sync"
+)
+
+
+def _rejoin(
+    cluster: Cluster, node: Node, mine: t.Traces, own_ca: File | None
+) -> Generator[PyinfraCommand]:
+    """Undo what a join left here, its etcd member first, and join again; where only the last step
+    is missing, do that."""
+    api, trouble = _connect(cluster, besides=host.name)
+    if api is None:
+        yield from refuse(
+            f"the join of {node.name} was cut off, and no other control plane answers ({trouble});"
+            " bring one up, then run this again"
+        )
+        return
+    if own_ca and own_ca.size and own_ca.text().strip() != api.ca.strip():
+        yield from refuse(t.of_another_cluster(node.name))
+        return
+    # A kubeadm that outlived a lost SSH session is waited for, and may have ended well.
+    yield changing("true")
+    if left_by_init.registered(api, node.name):
+        return
+    member = known_etcd.member_of(etcd.members(api.host) or [], node.address)
+    if member and member.healthy and not member.learner and not mine.lacks(t.MASTER_FILES):
+        yield FunctionCommand(_make_token, (api,), {})
+        config = kubeadm_config.join_control_plane(
+            cluster, node, tokens.for_joining(api), tokens.ca_hash(api.ca), ""
+        )
+        mark = "kubeadm join phase control-plane-join mark-control-plane"
+        yield changing(
+            f"{TAKE_CONFIG}; systemctl restart kubelet; {mark} --config {CONFIG}", config
+        )
+        return
+    yield FunctionCommand(etcd.make_room, (api, node, True), {})
+    yield changing(_UNDO)
+    # kubeadm refuses to join beside a node of this name that still counts as Ready.
+    yield FunctionCommand(_delete_node, (api, node.name), {})
+    yield from _join_control_plane(cluster, node, api)
+
+
 def _join_control_plane(cluster: Cluster, node: Node, api: Api) -> Generator[PyinfraCommand]:
     encryption = remote.read_secret(api.host, kubeadm_config.ENCRYPTION)
     if encryption is None:
@@ -207,20 +237,21 @@ def _join_control_plane(cluster: Cluster, node: Node, api: Api) -> Generator[Pyi
             " read here; restore it, then run this again"
         )
         return
+    yield FunctionCommand(etcd.make_room, (api, node, False), {})
     yield files.write(kubeadm_config.audit_policy(cluster))
     yield files.write(TextFile(kubeadm_config.ENCRYPTION, encryption, mode="600"))
     key = secrets.token_bytes(32).hex()
-    yield FunctionCommand(_upload_keys, (api, key), {})
+    yield FunctionCommand(_upload_keys, (cluster, api, key), {})
     yield FunctionCommand(_make_token, (api,), {})
     config = kubeadm_config.join_control_plane(
         cluster, node, tokens.for_joining(api), tokens.ca_hash(api.ca), key
     )
-    yield changing(f"{TAKE_CONFIG}; kubeadm join --config {CONFIG}; sync", stdin=config)
+    yield changing(f"{TAKE_CONFIG}; {_SYNCING} kubeadm join --config {CONFIG}; sync", stdin=config)
 
 
-def _upload_keys(state: State, host: Host, api: Api, key: str) -> bool:
+def _upload_keys(state: State, host: Host, cluster: Cluster, api: Api, key: str) -> bool:
     """Have a control plane put its keys, encrypted, where the joining one takes them from."""
-    config = kubeadm_config.upload(key)
+    config = kubeadm_config.upload(cluster, cluster.node(api.host.name), key)
     command = changing(
         f"{TAKE_CONFIG}; kubeadm init phase upload-certs --upload-certs"
         f" --skip-certificate-key-print --config {CONFIG}",

@@ -149,6 +149,9 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
     if not differing and not renamed and not newer:
         host.noop("its static pods are as group_data wants them")
         return
+    if _stopped_at:
+        yield from refuse(f"stopped, for {_stopped_at[0]} is not well with these settings")
+        return
     for change in differing:
         files.say(change)
     if renamed:
@@ -165,11 +168,7 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         pair = kubeadm_config.phase(cluster, cluster.node(host.name), certificates=_NEW_PAIR)
         yield changing(f"{TAKE_CONFIG}; {_RENEW}", stdin=pair)
     for file in written:
-        # kubelet would take a half-written file, or one of another name, for a pod.
-        new = f"/etc/kubernetes/.{PurePosixPath(file.path).name}"
-        yield changing(
-            f"umask 077; cat >{new}; sync {new}; mv {new} {file.path}", stdin=file.content
-        )
+        yield files.write(file)
     if newer and "kube-apiserver" not in touched:
         # It reads these files at its start only, and is given the time to end its requests.
         yield changing(
@@ -219,6 +218,7 @@ def _await_pods(
     why = wait("its control plane", _SETTLED_LIMIT, lacking)
     if why is None:
         return True
+    _stopped_at.append(host.name)
     host.log(
         f"{why} after {_SETTLED_LIMIT} s; correct group_data and run this again, or look at"
         " `crictl ps -a` and `crictl logs` on it"

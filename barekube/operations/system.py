@@ -41,7 +41,7 @@ def configured(
     wanted = [
         TextFile(kernel.MODULES_FILE, kernel.modules_text(modules)),
         TextFile(kernel.SYSCTL_FILE, kernel.sysctl_text(sysctls)),
-        TextFile(_HOSTS, with_nodes(old, host.name, nodes, cluster.api_name)),
+        TextFile(_HOSTS, with_nodes(old, nodes, cluster.api_name)),
     ]
     differing = changes(wanted, {path: found.files[path] for path in paths if path in found.files})
     absent = sorted(set(modules) - found.modules)

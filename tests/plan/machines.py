@@ -198,9 +198,7 @@ def joined(name: str) -> Machine:
     sysctls = DEFAULTS["sysctls"]
     machine = Machine(
         files={
-            "/etc/hosts": hosts_file.with_nodes(
-                "127.0.0.1 localhost\n", f"@fake/{name}", nodes, "api.barekube"
-            ),
+            "/etc/hosts": hosts_file.with_nodes("127.0.0.1 localhost\n", nodes, "api.barekube"),
             "/etc/machine-id": f"{MACHINE_ID}\n",
             "/proc/swaps": "Filename Type Size Used Priority\n",
             kernel.MODULES_FILE: kernel.modules_text(DEFAULTS["modules"]),

@@ -15,7 +15,7 @@ _ROUND_TRIPS = {
     "runtime": {"cp-1": 2, "w-1": 2, "w-2": 2},
     "kubernetes_packages": {"cp-1": 1, "w-1": 1, "w-2": 1},
     "control_plane": {"cp-1": 3},
-    "workers": {"w-1": 2, "w-2": 2},
+    "workers": {"w-1": 3, "w-2": 3},
     "network": {"cp-1": 1, "w-1": 1, "w-2": 1},
     "ingress": {},
 }

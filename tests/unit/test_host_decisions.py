@@ -151,19 +151,20 @@ def test_swap_is_what_the_kernel_lists() -> None:
 NODES = [("cp-1", "192.0.2.11", True), ("cp-2", "192.0.2.12", True), ("w-1", "192.0.2.21", False)]
 
 
-def test_the_apis_name_leads_a_control_plane_to_itself_first() -> None:
-    lines = hosts_file.with_nodes("127.0.0.1 localhost\n", "cp-2", NODES, "api.x").splitlines()
+def test_the_apis_name_leads_to_loopback_first_then_to_every_control_plane() -> None:
+    lines = hosts_file.with_nodes("127.0.0.1 localhost\n", NODES, "api.x").splitlines()
     assert [line for line in lines if line.endswith("api.x")] == [
-        "192.0.2.12 api.x",
+        "127.0.0.1 api.x",
         "192.0.2.11 api.x",
+        "192.0.2.12 api.x",
     ]
 
 
 def test_lines_of_others_stay_and_ours_are_written_once() -> None:
     old = "127.0.0.1 localhost\n192.0.2.99 printer\n"
-    once = hosts_file.with_nodes(old, "w-1", NODES, "api.x")
+    once = hosts_file.with_nodes(old, NODES, "api.x")
     assert once.startswith(old)
-    assert hosts_file.with_nodes(once, "w-1", NODES, "api.x") == once
+    assert hosts_file.with_nodes(once, NODES, "api.x") == once
 
 
 def test_containerds_version_is_that_of_the_release() -> None:

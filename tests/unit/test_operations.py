@@ -37,9 +37,10 @@ def _alone(script: str) -> str:
 
 
 def _write(path: str, mode: str = "644") -> str:
-    new = f"{path}.barekube-new"
+    folder, _, name = path.rpartition("/")
+    new = f"{folder}/.{name}.new"
     return _alone(
-        f"mkdir -p $(dirname {path}); umask 077; cat >{new}; chown root:root {new};"
+        f"mkdir -p {folder}; umask 077; cat >{new}; chown root:root {new};"
         f" chmod {mode} {new}; sync {new}; mv {new} {path}"
     )
 
@@ -266,7 +267,7 @@ CLUSTER = Cluster(
 )
 HOSTS = (
     "127.0.0.1 localhost\n# barekube: begin\n192.0.2.11 cp-1\n192.0.2.21 w-1\n"
-    "192.0.2.11 api.home\n# barekube: end\n"
+    "127.0.0.1 api.home\n192.0.2.11 api.home\n# barekube: end\n"
 )
 FORWARD = "/proc/sys/net/ipv4/ip_forward"
 SYSCTLS = {"net.ipv4.ip_forward": "1"}
@@ -359,7 +360,7 @@ def test_the_nodes_are_named_beside_what_stands_in_the_hosts_file() -> None:
     assert _kernel(machine) == Outcome(
         commands=[_write("/etc/hosts")],
         stdin=[HOSTS],
-        logs=["/etc/hosts: 5 lines added, 0 removed"],
+        logs=["/etc/hosts: 6 lines added, 0 removed"],
         asked=1,
     )
 

@@ -1,5 +1,7 @@
 """One cluster, never two: the next step of a control plane and of a worker, as rules."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from barekube.traces import (
@@ -29,8 +31,9 @@ def _decide(
     members: list[str] | None = None,
     api: str | None = SILENT,
     registered: bool = False,
+    lost: Sequence[str] = (),
 ) -> Decision:
-    return decide("cp-1", mine, others or {}, members or [], api, registered)
+    return decide("cp-1", mine, others or {}, members or [], api, registered, lost)
 
 
 def test_bare_machines_of_which_all_answer_get_a_new_cluster() -> None:
@@ -90,8 +93,45 @@ def test_a_kubelet_that_does_not_run_is_started() -> None:
 def test_an_init_whose_last_steps_are_missing_in_the_api_is_finished() -> None:
     assert _decide(WHOLE, api=None, registered=False).step is Step.FINISH_INIT
 
+    assert _decide(WHOLE, api=None, registered=True, lost=["coredns"]).step is Step.FINISH_INIT
+
+
+@pytest.mark.parametrize("remains", [BEGUN, EMPTIED, WHOLE], ids=["CA", "empty CA", "all"])
+def test_a_join_that_was_cut_off_beside_a_living_control_plane_is_done_again(
+    remains: Traces,
+) -> None:
+    assert _decide(remains, {"cp-2": WHOLE}, api=None) == Decision(Step.REJOIN)
+    assert _decide(remains, {"cp-2": None}, api=None) == Decision(Step.REJOIN)
+
+
+def test_what_was_a_whole_control_plane_is_never_undone() -> None:
+    assert _decide(BEGUN, {"cp-2": WHOLE}, api=None, registered=True) == Decision(
+        Step.REFUSE,
+        "cp-1 was a whole control plane and lacks /etc/kubernetes/pki/ca.key,"
+        " /etc/kubernetes/pki/apiserver.crt, /etc/kubernetes/pki/apiserver.key; restore that or run"
+        " deploys/remove_node.py --data node=cp-1, then run this again",
+    )
+
+
+def test_a_cluster_that_lost_what_init_made_is_no_reason_to_join_again() -> None:
+    for registered in (True, False):
+        decision = _decide(WHOLE, {"cp-2": WHOLE}, None, None, registered, ["coredns"])
+        assert decision == Decision(
+            Step.REFUSE,
+            "the cluster lacks coredns, which its init made; restore that (kubeadm init phase"
+            " addon, or upload-config), then run this again",
+        )
+
 
 NODE = Traces(frozenset(NODE_FILES), frozenset(), kubelet_runs=True)
+
+
+def test_a_worker_is_not_made_a_control_plane_over_its_pods() -> None:
+    assert _decide(NODE, {"cp-2": WHOLE}, api=None) == Decision(
+        Step.REFUSE,
+        "cp-1 was a worker until now; run deploys/remove_node.py --data node=cp-1, then run this"
+        " again",
+    )
 
 
 def _worker(

@@ -1,0 +1,61 @@
+"""etcd's members as etcdctl lists them: who of them is well, and which one a join left behind."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member. `name` is empty until it has started; a learner has no vote yet."""
+
+    identity: str
+    name: str
+    peer: str
+    learner: bool
+    healthy: bool
+
+
+def peer_url(address: str) -> str:
+    """The address by which kubeadm announces the member of a control plane."""
+    return f"https://{address}:2380"
+
+
+def members(lines: Sequence[str]) -> list[Member]:
+    """From `member list -w simple`, then `endpoint health --cluster -w json`.
+
+    >>> members(["8e9e, started, cp-1, https://a:2380, https://a:2379, false",
+    ...          '[{"endpoint":"https://a:2379","health":true}]'])
+    [Member(identity='8e9e', name='cp-1', peer='https://a:2380', learner=False, healthy=True)]
+
+    Raises ValueError for anything else.
+    """
+    listed = [line.split(", ") for line in lines if not line.startswith("[")]
+    answers = [each for line in lines if line.startswith("[") for each in json.loads(line)]
+    well = {each["endpoint"] for each in answers if each["health"]}
+    if not listed or not answers or any(len(fields) != 6 for fields in listed):
+        raise ValueError("etcdctl says something else than its members")
+    return [
+        Member(identity, name, peer, learner == "true", client in well)
+        for identity, _, name, peer, client, learner in listed
+    ]
+
+
+def member_of(known: Sequence[Member], address: str) -> Member | None:
+    """The member of the control plane at `address`."""
+    return next((each for each in known if each.peer == peer_url(address)), None)
+
+
+def lacking(known: Sequence[Member], address: str) -> str | None:
+    """What keeps the control plane at `address` from joining: a member beside its own that is not
+    well. None: nothing does."""
+    for each in known:
+        if each.peer == peer_url(address):
+            continue
+        if not each.name:
+            return f"its member {each.peer} was added and never started"
+        if each.learner:
+            return f"its member {each.name} has not caught up yet"
+        if not each.healthy:
+            return f"its member {each.name} does not answer"
+    return None

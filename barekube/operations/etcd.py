@@ -1,0 +1,80 @@
+"""etcd, asked and told through the container of a control plane that runs it."""
+
+import shlex
+
+from paramiko import SSHException
+from pyinfra.api import Host, State, StringCommand
+
+from barekube import etcd, remote
+from barekube.api import Api
+from barekube.cluster import Node
+from barekube.operations.order import wait
+
+_LIMIT = 300
+_PKI = "/etc/kubernetes/pki/etcd"
+_CTL = (
+    "crictl exec $(crictl ps -q --name '^etcd$' | head -n 1) etcdctl"
+    f" --endpoints https://127.0.0.1:2379 --cacert {_PKI}/ca.crt"
+    f" --cert {_PKI}/healthcheck-client.crt --key {_PKI}/healthcheck-client.key"
+)
+
+
+def _run(other: Host, script: str) -> list[str] | None:
+    try:
+        done, output = other.run_shell_command(
+            StringCommand("sh", "-ec", shlex.quote(script)),
+            print_output=False,
+            print_input=False,
+            _sudo=remote.sudo(other),
+        )
+    except (OSError, SSHException):
+        return None
+    return list(output.stdout_lines) if done else None
+
+
+def members(other: Host) -> list[etcd.Member] | None:
+    """All members, as the one on `other` sees them; None: not known."""
+    # The second command fails if one of them is not well, and says so in what it prints.
+    lines = _run(
+        other,
+        f"{_CTL} member list -w simple; {_CTL} endpoint health --cluster -w json 2>/dev/null"
+        " || true",
+    )
+    try:
+        return None if lines is None else etcd.members(lines)
+    except ValueError:
+        return None
+
+
+def make_room(state: State, host: Host, api: Api, node: Node, begun: bool) -> bool:
+    """Wait until every other member is well, then remove the one that an earlier join of `node`
+    left behind; False, with a sentence logged, if that is not to be.
+
+    `begun`: this host has what a join left. Without it a member with a vote is another machine's.
+    """
+
+    def lacking() -> str | None:
+        known = members(api.host)
+        return etcd.lacking(known, node.address) if known else f"{api.host.name} cannot ask it"
+
+    why = wait("etcd", _LIMIT, lacking)
+    if why is not None:
+        host.log(
+            f"{node.name} does not join, for etcd is not well: {why} after {_LIMIT} s; bring that"
+            " control plane up, or finish its join first, then run this again"
+        )
+        return False
+    own = etcd.member_of(members(api.host) or [], node.address)
+    if own is None:
+        return True
+    if own.name and not own.learner and not begun:
+        host.log(
+            f"etcd has a member {own.name} that was another machine; run deploys/remove_node.py"
+            f" --data node={node.name}, then run this again"
+        )
+        return False
+    host.log(f"etcd: remove the member {own.identity} that a join of {node.name} left behind")
+    if _run(api.host, f"{_CTL} member remove {own.identity}") is not None:
+        return True
+    host.log(f"{api.host.name} cannot remove it; look at `crictl ps -a` there, then run this again")
+    return False
