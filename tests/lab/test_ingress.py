@@ -101,14 +101,18 @@ def test_an_ingress_without_a_class_or_in_another_namespace_never_goes_online(
     applications: list[str],
 ) -> None:
     cases = [
+        _FOREIGN.format(name="no-class", space="smoke", klass=""),
         _FOREIGN.format(name="no-class", space="online", klass=""),
         _FOREIGN.format(name="not-listed", space="smoke", klass="ingressClassName: public"),
     ]
     for text in cases:
         subprocess.run([*applications, "apply", "-f", "-"], input=text, text=True, check=True)
     try:
-        # The internal door shows when both are known.
+        # The internal door shows when they are known.
         _becomes(200, INTERNAL.address, "no-class.example.com", "/hostname")
+        get = ["-n", "online", "get", "ingress", "no-class", "-o", "jsonpath={.spec}"]
+        spec = subprocess.run([*applications, *get], capture_output=True, check=True).stdout
+        assert json.loads(spec)["ingressClassName"] == "internal"
         for name in ("no-class", "not-listed"):
             assert _curl(PUBLIC.address, f"{name}.example.com", "/hostname")[0] == 404
         assert _curl(PUBLIC.address, "smoke.example.com", "/hostname")[0] == 200

@@ -1,0 +1,142 @@
+"""A node is emptied before something is done to it, and takes pods again afterwards.
+
+Pods go by the eviction API, which heeds budgets. Those of DaemonSets and static pods stay.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from kubernetes import client as k8s
+from kubernetes.client.exceptions import ApiException
+from pyinfra.api import Host
+
+from barekube.api import Api, found
+
+_MIRROR = "kubernetes.io/config.mirror"
+
+
+def leaving(pods: Sequence[k8s.V1Pod]) -> list[k8s.V1Pod]:
+    """Of a node's pods those that have to go: neither a DaemonSet's, nor a static one, nor ended."""
+    return [
+        pod
+        for pod in pods
+        if pod.status.phase not in ("Succeeded", "Failed")
+        and _MIRROR not in (pod.metadata.annotations or {})
+        and not any(
+            each.kind == "DaemonSet" and each.controller
+            for each in pod.metadata.owner_references or []
+        )
+    ]
+
+
+def alone(pods: Sequence[k8s.V1Pod]) -> str | None:
+    """A sentence for pods that nothing would start again elsewhere, or None."""
+    mine = [_name(pod) for pod in pods if not pod.metadata.owner_references]
+    if not mine:
+        return None
+    return (
+        f"{', '.join(mine)} would be lost, for nothing starts it again elsewhere; delete it, or run"
+        " it by a Deployment, then run this again"
+    )
+
+
+def held_by(pod: k8s.V1Pod, budgets: Sequence[k8s.V1PodDisruptionBudget]) -> str:
+    """The budgets that hold a pod, or an empty text."""
+    labels: Mapping[str, str] = pod.metadata.labels or {}
+    names = [
+        budget.metadata.name
+        for budget in budgets
+        if budget.metadata.namespace == pod.metadata.namespace
+        and not budget.status.disruptions_allowed
+        and _selects(budget.spec.selector, labels)
+    ]
+    return ", ".join(names)
+
+
+def _selects(selector: k8s.V1LabelSelector | None, labels: Mapping[str, str]) -> bool:
+    if selector is None:
+        return False
+    if not set((selector.match_labels or {}).items()) <= set(labels.items()):
+        return False
+    for each in selector.match_expressions or []:
+        value = labels.get(each.key)
+        fits = {
+            "In": value in (each.values or ()),
+            "NotIn": value not in (each.values or ()),
+            "Exists": value is not None,
+            "DoesNotExist": value is None,
+        }
+        if not fits[each.operator]:
+            return False
+    return True
+
+
+def drain(host: Host, api: Api, node_name: str, limit: int) -> str | None:
+    """Cordon the node and evict its pods, for at most `limit` seconds.
+
+    None: it is empty. Else a sentence that says what holds it; it is left cordoned.
+    """
+    _cordon(api, node_name, yes=True)
+    if why := alone(leaving(_pods(api, node_name))):
+        return why
+    began = said = time.monotonic()
+    while going := leaving(_pods(api, node_name)):
+        refused = [pod for pod in going if not _evicted(api, pod)]
+        now = time.monotonic()
+        if now - began > limit:
+            return _stuck(api, going, refused, limit)
+        if now - said > 15:
+            said = now
+            names = ", ".join(_name(pod) for pod in going[:3])
+            host.log(f"draining {node_name}, {now - began:.0f} s of {limit} s: {names}")
+        time.sleep(1)
+    return None
+
+
+def uncordon(api: Api, node_name: str) -> None:
+    """Let the node take pods again."""
+    _cordon(api, node_name, yes=False)
+
+
+def _cordon(api: Api, node_name: str, *, yes: bool) -> None:
+    api.core.patch_node(node_name, {"spec": {"unschedulable": yes or None}})
+
+
+def _pods(api: Api, node_name: str) -> list[k8s.V1Pod]:
+    field = f"spec.nodeName={node_name}"
+    pods: list[k8s.V1Pod] = api.core.list_pod_for_all_namespaces(field_selector=field).items
+    return pods
+
+
+def _evicted(api: Api, pod: k8s.V1Pod) -> bool:
+    """Ask for the pod to go; False if a budget does not let it go now."""
+    if pod.metadata.deletion_timestamp:
+        return True
+    name, space = pod.metadata.name, pod.metadata.namespace
+    body = k8s.V1Eviction(metadata=k8s.V1ObjectMeta(name=name, namespace=space))
+    try:
+        found(api.core.create_namespaced_pod_eviction, name, space, body)
+    except ApiException as error:
+        # 429: a budget; 500: more than one budget holds it.
+        if error.status in (429, 500):
+            return False
+        raise
+    return True
+
+
+def _stuck(api: Api, going: Sequence[k8s.V1Pod], refused: Sequence[k8s.V1Pod], limit: int) -> str:
+    if not refused:
+        return f"{_name(going[0])} does not end in {limit} s; look at `kubectl describe` of it"
+    pod = refused[0]
+    budgets = k8s.PolicyV1Api(api.client).list_namespaced_pod_disruption_budget(
+        pod.metadata.namespace
+    )
+    by = held_by(pod, budgets.items) or "a budget"
+    return (
+        f"{_name(pod)} is held by the budget {by} for {limit} s; let it have one more replica, or"
+        " delete the budget, then run this again"
+    )
+
+
+def _name(pod: k8s.V1Pod) -> str:
+    return f"pod {pod.metadata.namespace}/{pod.metadata.name}"

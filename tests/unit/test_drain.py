@@ -1,0 +1,60 @@
+"""Which pods leave a node, which are lost, and which budget holds one."""
+
+from kubernetes import client as k8s
+
+from barekube import drain
+
+
+def _pod(name: str, owner: str = "ReplicaSet", **more: object) -> k8s.V1Pod:
+    owners = [
+        k8s.V1OwnerReference(api_version="v1", kind=owner, name="o", uid="1", controller=True)
+    ]
+    phase = str(more.pop("phase", "Running"))
+    metadata = k8s.V1ObjectMeta(
+        name=name,
+        namespace="shop",
+        labels={"app": "web"},
+        owner_references=owners if owner else None,
+        **more,
+    )
+    return k8s.V1Pod(metadata=metadata, status=k8s.V1PodStatus(phase=phase))
+
+
+def test_pods_of_a_daemon_set_static_ones_and_ended_ones_stay() -> None:
+    pods = [
+        _pod("web"),
+        _pod("weave", owner="DaemonSet"),
+        _pod("etcd", owner="Node", annotations={"kubernetes.io/config.mirror": "x"}),
+        _pod("job", owner="Job", phase="Succeeded"),
+    ]
+    assert [pod.metadata.name for pod in drain.leaving(pods)] == ["web"]
+
+
+def test_a_pod_that_nothing_starts_again_is_named() -> None:
+    assert drain.alone([_pod("web")]) is None
+    assert (drain.alone([_pod("web"), _pod("shell", owner="")]) or "").startswith(
+        "pod shop/shell would be lost"
+    )
+
+
+def _budget(name: str, allowed: int, **selector: object) -> k8s.V1PodDisruptionBudget:
+    status = k8s.V1PodDisruptionBudgetStatus(
+        current_healthy=1, desired_healthy=1, expected_pods=1, disruptions_allowed=allowed
+    )
+    return k8s.V1PodDisruptionBudget(
+        metadata=k8s.V1ObjectMeta(name=name, namespace="shop"),
+        spec=k8s.V1PodDisruptionBudgetSpec(selector=k8s.V1LabelSelector(**selector)),
+        status=status,
+    )
+
+
+def test_the_budget_that_holds_a_pod_is_the_one_that_selects_it_and_allows_nothing() -> None:
+    other = k8s.V1LabelSelectorRequirement(key="app", operator="NotIn", values=["web"])
+    mine = k8s.V1LabelSelectorRequirement(key="app", operator="In", values=["web", "x"])
+    budgets = [
+        _budget("free", 1, match_labels={"app": "web"}),
+        _budget("other", 0, match_expressions=[other]),
+        _budget("elsewhere", 0, match_labels={"app": "db"}),
+        _budget("tight", 0, match_expressions=[mine]),
+    ]
+    assert drain.held_by(_pod("web"), budgets) == "tight"
