@@ -33,7 +33,7 @@ def files() -> dict[str, tuple[str, int]]:
     documents = [d for path in MANIFESTS.glob("*.yaml") for d in yaml.safe_load_all(path.open())]
     data = {d["metadata"]["name"]: d["data"] for d in documents if d["kind"] == "ConfigMap"}
     (pod,) = (d["spec"]["template"]["spec"] for d in documents if d["kind"] == "DaemonSet")
-    found = {}
+    found: dict[str, tuple[str, int]] = {}
     for source in pod["volumes"][0]["projected"]["sources"]:
         content = data[source["configMap"]["name"]]
         items = source["configMap"].get("items") or [{"key": k, "path": k} for k in content]
