@@ -5,10 +5,10 @@ OPTIONS ?= -y
 
 PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra
-STAGES := preflight host runtime kubernetes_packages control_plane workers network verify
+STAGES := preflight host runtime kubernetes_packages control_plane workers network ingress verify
 CODE := config.py inventory.py group_data deploys barekube bench bundle lab tests
 
-.PHONY: help drift lab lab-down lab-needs test test-needs style types fast-tests lab-tests preview site \
+.PHONY: help drift lab lab-down lab-needs test test-needs style types fast-tests page-tests lab-tests preview site \
 	bundle $(STAGES)
 
 help:
@@ -58,11 +58,11 @@ lab-needs:
 lab-down: .venv/.ready
 	$(PYTHON) -m lab down
 
-test: test-needs .venv/.ready style types fast-tests lab-tests
+test: test-needs .venv/.ready style types fast-tests page-tests lab-tests
 
 test-needs:
 	@echo 'make test: needs what `make lab` needs; about 65 minutes the first time, then 25.'
-	@echo 'It starts the lab anew and leaves it running.'
+	@echo 'It starts the lab anew and leaves it running. It installs chromium and busybox-static.'
 
 style: .venv/.ready
 	@echo '== style'
@@ -76,6 +76,14 @@ types: .venv/.ready
 fast-tests: .venv/.ready
 	@echo '== tests/unit and tests/plan'
 	$(PYTHON) -m pytest tests/unit tests/plan
+
+# The network page in a real browser.
+page-tests: .venv/.ready
+	@echo '== tests/page'
+	@{ command -v chromium && busybox --list | grep -qx httpd; } >/dev/null 2>&1 || { \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+		apt-get -qq -y install --no-install-recommends chromium busybox-static; }
+	$(PYTHON) -m pytest tests/page
 
 lab-tests: .venv/.ready
 	@echo '== lab up, from bare machines'

@@ -16,7 +16,7 @@ _MIRROR = "kubernetes.io/config.mirror"
 
 
 def leaving(pods: Sequence[k8s.V1Pod]) -> list[k8s.V1Pod]:
-    """Of a node's pods those that have to go: neither a DaemonSet's, nor a static one, nor ended."""
+    """Of a node's pods those that have to go: no DaemonSet's, no static ones, none that ended."""
     return [
         pod
         for pod in pods

@@ -85,9 +85,14 @@ def pod_network(directory: Path) -> tuple[str, bool]:
 
 
 def ingress_directories() -> list[Path]:
-    """The manifests of the doors that this inventory has; the public one's come last."""
+    """The manifests of the pages and the doors that this site has; the public door's come last."""
     directory = Path(host.data.ingress_manifests)
-    return [directory, *([directory / "public"] if inventory.get_group("edge", default=[]) else [])]
+    result = [directory]
+    if cluster().weave:
+        result.append(Path("manifests/network-page"))
+    if inventory.get_group("edge", default=[]):
+        result.append(directory / "public")
+    return result
 
 
 def hosts() -> list[Host]:

@@ -14,6 +14,7 @@ CRI_TOOLS: Final = "1.36.0"
 TRAEFIK: Final = "3.7.9"
 # Upstream's program for network tests: test/images/agnhost/VERSION in Kubernetes' source.
 AGNHOST: Final = "2.66.1"
+BUSYBOX: Final = "1.37.0"
 
 # Debian versions as pkgs.k8s.io has them; the suffix is its packaging revision.
 KUBERNETES_DEB: Final = f"{KUBERNETES}-1.1"
@@ -30,6 +31,7 @@ IMAGES: Final = {
     "pause": f"registry.k8s.io/pause:{PAUSE}",
     "traefik": f"docker.io/library/traefik:v{TRAEFIK}",
     "agnhost": f"registry.k8s.io/e2e-test-images/agnhost:{AGNHOST}",
+    "busybox": f"docker.io/library/busybox:{BUSYBOX}",
 }
 
 # What `uname -m` prints -> what Kubernetes and Go call it.

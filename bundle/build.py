@@ -204,26 +204,39 @@ class Builder:
 
         return self._repository(aptrepo.debian_repository(release), inputs, collect)
 
+    def _debs(self, image: Image, arch: str) -> dict[Path, str]:
+        """The Debian packages that an image is made of, with their digests."""
+        packaged = image.component == debian.BUSYBOX
+        if not (packaged or image.iptables or image.certificates):
+            return {}
+        release = debian.BUSYBOX_RELEASE if packaged else debian.IMAGE_RELEASE
+        system = self._entry(release, arch)
+        debs = {
+            system.path(name): digest
+            for name, digest in system.files.items()
+            if (image.iptables and name in system.notes["image"])
+            or (image.certificates and name.startswith("ca-certificates_"))
+            or (packaged and name.startswith(f"{debian.BUSYBOX}_1%3a{versions.BUSYBOX}-"))
+        }
+        if packaged and not debs:
+            raise BundleError(f"{release} has no {debian.BUSYBOX} {versions.BUSYBOX}")
+        return debs
+
     def _image(self, name: str, image: Image, arch: str) -> Done:
-        programs = self._entry(image.component, arch)
-        debs: dict[str, str] = {}
-        if image.iptables or image.certificates:
-            system = self._entry(debian.IMAGE_RELEASE, arch)
-            debs = {
-                name: digest
-                for name, digest in system.files.items()
-                if (image.iptables and name in system.notes["image"])
-                or (image.certificates and name.startswith("ca-certificates_"))
-            }
+        debs = self._debs(image, arch)
+        programs: dict[str, Path] = {}
+        digests: dict[str, str] = {}
+        if image.component != debian.BUSYBOX:
+            component = self._entry(image.component, arch)
+            digests = component.files
+            programs = {program: component.path(program) for program in digests}
         key = key_of(
-            programs=programs.files,
-            debs=debs,
+            programs=digests,
+            debs={deb.name: digest for deb, digest in debs.items()},
             image=[image.name, dict(image.programs), image.entrypoint, image.user],
             recipe=recipe("images", "oci"),
         )
-        files = {program: programs.path(program) for program in programs.files}
-        unpacked = [self._entry(debian.IMAGE_RELEASE, arch).path(deb) for deb in debs]
-        make = partial(images.make, image, arch, files, unpacked, self.paths, key)
+        make = partial(images.make, image, arch, programs, list(debs), self.paths, key)
         return self._recorded(name, key, make)
 
     def finish(self) -> None:

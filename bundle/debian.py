@@ -38,6 +38,9 @@ DEPENDENCIES: Final = ("libseccomp2", "mount", "util-linux")
 # What kube-proxy's image is made of, and the release that packages in images are taken from.
 PROXY_PACKAGES: Final = ("iptables", "nftables", "conntrack", "kmod")
 IMAGE_RELEASE: Final = "bookworm"
+# What busybox's image is made of, and the release that has it in upstream's version.
+BUSYBOX: Final = "busybox-static"
+BUSYBOX_RELEASE: Final = "trixie"
 
 _SOURCES: Final = Path("/etc/apt")
 _KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -144,9 +147,14 @@ def configuration(directory: Path, arch: str) -> str:
     )
 
 
+def _packages(release: str) -> list[str]:
+    image = [BUSYBOX] if release == BUSYBOX_RELEASE else []
+    return [*HOST_PACKAGES, *DEPENDENCIES, *image]
+
+
 def entry(release: str, arch: str, paths: Paths) -> Entry:
     """Where the packages of a release are cached."""
-    key = key_of(packages=[*HOST_PACKAGES, *DEPENDENCIES], image=PROXY_PACKAGES)
+    key = key_of(packages=_packages(release), image=PROXY_PACKAGES)
     return Entry(paths.cache / "debian" / f"{release}-{arch}-{key}")
 
 
@@ -171,11 +179,10 @@ def fetch(release: str, arch: str, paths: Paths) -> Entry:
     env = {"APT_CONFIG": str(work / "apt.conf"), "LC_ALL": "C"}
     run(["apt-get", "-q", "update", "--error-on=any"], what=what, env=env)
     install = ["apt-get", "-q", "-y", "install"]
-    packages = [*HOST_PACKAGES, *DEPENDENCIES]
     # Simulated before the download: afterwards apt would still list the same.
     said = run([*install, "--simulate", *PROXY_PACKAGES], what=what, env=env)
     closure = set(re.findall(r"^Inst (\S+)", said, re.MULTILINE))
-    run([*install, "--download-only", *packages], what=what, env=env)
+    run([*install, "--download-only", *_packages(release)], what=what, env=env)
     archives = work / "cache/archives"
     names = sorted(path.name for path in archives.glob("*.deb"))
     image = [name for name in names if name.split("_")[0] in closure]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from barekube import versions
-from bundle import oci, registry
+from bundle import debian, oci, registry
 from bundle.components import AGNHOST, COREDNS, ETCD, KUBERNETES, LAB_NETWORK, TRAEFIK
 from bundle.integrity import Part
 from bundle.machine import run
@@ -36,10 +36,11 @@ class Image:
     """An image that is made here."""
 
     name: str
+    # The Go component that it is built from, or the Debian package that it is taken from.
     component: str
-    # Path in the image -> program of the component.
+    # Path in the image -> program of the component, or path in the package.
     programs: Mapping[str, str]
-    entrypoint: str
+    entrypoint: str = ""
     # What the entry point gets where a pod says nothing.
     arguments: tuple[str, ...] = ()
     user: str = ""
@@ -49,6 +50,8 @@ class Image:
     iptables: bool = False
     # Does it hold the authorities that Debian trusts?
     certificates: bool = False
+    # Further names of busybox, which picks what it does by the name it is called by.
+    applets: tuple[str, ...] = ()
     # What upstream's image has and this one has not.
     lacks: str = ""
 
@@ -105,6 +108,14 @@ IMAGES: Final = (
         ("pause",),
         lacks="shell, curl, dig",
     ),
+    Image(
+        versions.IMAGES["busybox"],
+        debian.BUSYBOX,
+        {"/bin/busybox": "usr/bin/busybox"},
+        arguments=("/bin/sh",),
+        applets=("httpd", "sh", "timeout", "wget"),
+        lacks="names but httpd, sh, timeout and wget",
+    ),
 )
 
 
@@ -145,7 +156,9 @@ def make(
             tree |= _certificates(root)
         for path, program in image.programs.items():
             capabilities = image.capabilities if path == image.entrypoint else 0
-            tree[path.lstrip("/")] = Node(programs[program], 0o755, capabilities=capabilities)
+            file = programs.get(program, root / program)
+            tree[path.lstrip("/")] = Node(file, 0o755, capabilities=capabilities)
+        tree |= {f"bin/{name}": Node(link="busybox") for name in image.applets}
         layer = Path(work) / "layer.tar"
         oci.write_layer(tree, layer)
         size = layer.stat().st_size
@@ -156,7 +169,7 @@ def make(
             **oci.platform(platform),
             "config": {
                 "Env": [f"PATH={PATH}"],
-                "Entrypoint": [image.entrypoint],
+                **({"Entrypoint": [image.entrypoint]} if image.entrypoint else {}),
                 **({"Cmd": list(image.arguments)} if image.arguments else {}),
                 "WorkingDir": "/",
                 **({"User": image.user} if image.user else {}),

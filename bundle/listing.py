@@ -23,6 +23,7 @@ _WITHOUT: Final = {
     "network": "the lab's own pod network",
     "traefik": "Ingress",
     "agnhost": "test of the network between pods",
+    "busybox": "page that shows the pod network",
 }
 
 

@@ -26,7 +26,7 @@ from barekube.verify import Check
 _SETTLING = 30
 _NAMES = {doors.INTERNAL: "smoke.cluster.internal", doors.PUBLIC: "smoke.example.com"}
 _SPACES = {doors.INTERNAL: verify.SMOKE, doors.PUBLIC: doors.ONLINE}
-_PAGES = "traefik.cluster.internal"
+_PAGES, _NETWORK = "traefik.cluster.internal", "network.cluster.internal"
 
 
 class Try(NamedTuple):
@@ -41,7 +41,7 @@ class Try(NamedTuple):
     tls: bool = True
 
 
-def _tries(door: str, address: str, password: str) -> list[Try]:
+def _tries(door: str, address: str, password: str, *, weave: bool) -> list[Try]:
     result = [
         Try("Ingress by host", "/hostname", _NAMES[door], body="smoke-"),
         Try("Ingress by path", "/hostname", "any.name.example.com", body="smoke-"),
@@ -60,6 +60,7 @@ def _tries(door: str, address: str, password: str) -> list[Try]:
         *result,
         Try("pages want a login", "/api/overview", _PAGES, status=401),
         Try("pages", "/api/overview", _PAGES, body="{", headers=login),
+        *([Try("network page", "/", _NETWORK, body="<!", headers=login)] if weave else []),
     ]
 
 
@@ -78,7 +79,7 @@ def _tried(cluster: Cluster) -> Generator[PyinfraCommand]:
     door = doors.carried(node)
     there = found(k8s.NetworkingV1Api(api.client).read_ingress_class, door)
     address = cluster.node(asker(node).name).address
-    wanted = _tries(door, address, _password(api))
+    wanted = _tries(door, address, _password(api), weave=cluster.weave)
     if there is None:
         words = f"there is no {door} door; run deploys/ingress.py"
         verifying.tell([Check(each.title, host.name, None, words) for each in wanted])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from barekube import versions
-from bundle import components, debian, packages
+from bundle import components, debian, images, packages
 from bundle.integrity import Record
 from bundle.paths import Paths, default_cache
 from bundle.registry import load_names
@@ -272,18 +272,32 @@ def test_an_image_is_pulled_whole_as_containerd_asks_for_it(
     tar.write_bytes(get(paths, f"{top}/blobs/{layer['digest']}?ns={host}"))
     (tmp_path / "root").mkdir()
     subprocess.run(["tar", "-xf", tar, "-C", tmp_path / "root"], check=True)
-    (entrypoint,) = config["config"]["Entrypoint"]
-    assert os.access(tmp_path / "root" / entrypoint.lstrip("/"), os.X_OK)
+    program = (config["config"].get("Entrypoint") or config["config"]["Cmd"])[0]
+    assert os.access(tmp_path / "root" / program.lstrip("/"), os.X_OK)
 
 
-def test_kube_proxys_image_has_an_iptables_that_runs(paths: Paths, tmp_path: Path) -> None:
+def unpack(paths: Paths, name: str, root: Path) -> None:
     (image,) = (
         part
         for part in Record(paths.manifest).parts.values()
-        if part.notes.get("image") == versions.IMAGES["kube-proxy"]
+        if part.notes.get("image") == versions.IMAGES[name]
     )
     layer = max((paths.bundle / file for file in image.files), key=lambda path: path.stat().st_size)
-    subprocess.run(["tar", "-xf", layer, "-C", tmp_path], check=True)
+    subprocess.run(["tar", "-xf", layer, "-C", root], check=True)
+
+
+def test_busyboxs_image_has_the_version_of_its_tag_and_the_names_that_run(
+    paths: Paths, tmp_path: Path
+) -> None:
+    unpack(paths, "busybox", tmp_path)
+    (image,) = (image for image in images.IMAGES if image.name == versions.IMAGES["busybox"])
+    for name in image.applets:
+        done = subprocess.run(["chroot", tmp_path, f"/bin/{name}", "--help"], capture_output=True)
+        assert f"BusyBox v{versions.BUSYBOX} ".encode() in done.stderr, name
+
+
+def test_kube_proxys_image_has_an_iptables_that_runs(paths: Paths, tmp_path: Path) -> None:
+    unpack(paths, "kube-proxy", tmp_path)
     for program, said in {
         "iptables": "(nf_tables)",
         "iptables-restore": "(nf_tables)",

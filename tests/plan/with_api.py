@@ -72,7 +72,7 @@ def _identity(document: dict[str, Any]) -> tuple[str, str, str | None]:
 
 KNOWN = [
     document
-    for directory in (machines.MANIFESTS, Path("manifests/traefik"))
+    for directory in (machines.MANIFESTS, Path("manifests/traefik"), Path("manifests/network-page"))
     for path in directory.glob("*.yaml")
     for document in yaml.safe_load_all(path.read_text())
 ]

@@ -7,10 +7,10 @@ import pytest
 
 from barekube import versions
 from bundle import __main__ as command
-from bundle import build, listing, registry
+from bundle import build, images, listing, registry
 from bundle.build import Builder, Done, Step
 from bundle.errors import BundleError
-from bundle.integrity import Part, Record, sha256
+from bundle.integrity import Entry, Part, Record, sha256
 from bundle.paths import Paths
 
 
@@ -163,3 +163,21 @@ def test_an_added_image_stays_when_the_bundle_is_built_again(
     steps(monkeypatch, "a")
     assert build.build(paths, ["amd64"])
     assert blob.exists()
+
+
+def test_busybox_is_of_the_version_of_its_tag_or_not_made(paths: Paths) -> None:
+    (image,) = (image for image in images.IMAGES if image.name == versions.IMAGES["busybox"])
+    for version in (versions.BUSYBOX, "1.38.0"):
+        name = f"busybox-static_1%3a{version}-6_amd64.deb"
+        packages = paths.cache / version
+        packages.mkdir()
+        (packages / name).write_text("deb")
+        entry = Entry(paths.cache / "debian" / version)
+        entry.fill(packages, [name], {"image": []})
+        builder = Builder(paths, ["amd64"])
+        builder._entries["trixie", "amd64"] = entry
+        if version == versions.BUSYBOX:
+            assert [deb.name for deb in builder._debs(image, "amd64")] == [name]
+        else:
+            with pytest.raises(BundleError, match=r"^trixie has no busybox-static 1\.37\.0$"):
+                builder._debs(image, "amd64")

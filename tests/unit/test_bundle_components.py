@@ -133,7 +133,9 @@ def made_image(image: images.Image, debs: list[Path], top: Path) -> tuple[dict[s
     paths = Paths(top / "cache", top / "bundle")
     paths.make()
     (top / "program").touch()
-    programs = dict.fromkeys(image.programs.values(), top / "program")
+    # Busybox is in its package.
+    of_component = () if image.applets else image.programs.values()
+    programs = dict.fromkeys(of_component, top / "program")
     part = images.make(image, "amd64", programs, debs, paths, "key")
     blobs = [(paths.bundle / file) for file in part.files]
     layer = max(blobs, key=lambda path: path.stat().st_size)
@@ -147,21 +149,41 @@ def test_agnhost_pauses_where_a_pod_says_nothing_as_upstreams_does(tmp_path: Pat
     assert (config["Entrypoint"], config["Cmd"]) == (["/agnhost"], ["pause"])
 
 
+def test_busybox_is_taken_from_debians_package_with_the_names_that_it_is_called_by(
+    tmp_path: Path,
+) -> None:
+    program = tmp_path / "deb/usr/bin/busybox"
+    program.parent.mkdir(parents=True)
+    program.write_text("busybox")
+    deb = packed(tmp_path / "deb", "busybox-static", tmp_path)
+    config, layer = made_image(image_named("busybox"), [deb], tmp_path)
+    assert (config.get("Entrypoint"), config["Cmd"]) == (None, ["/bin/sh"])
+    with tarfile.open(layer) as tar:
+        found = tar.extractfile("bin/httpd")
+        assert found and found.read() == b"busybox"
+        assert tar.getmember("bin/busybox").mode == 0o755
+        assert not [name for name in tar.getnames() if name.startswith("usr")]
+
+
+def packed(tree: Path, name: str, top: Path) -> Path:
+    """A Debian package of a directory."""
+    control = tree / "DEBIAN/control"
+    control.parent.mkdir()
+    control.write_text(
+        f"Package: {name}\nVersion: 1\nArchitecture: all\n"
+        "Maintainer: a <a@b.example>\nDescription: a\n"
+    )
+    deb = top / f"{name}_1_all.deb"
+    subprocess.run(["dpkg-deb", "--build", tree, deb], check=True, stdout=subprocess.DEVNULL)
+    return deb
+
+
 def test_traefik_trusts_the_authorities_that_debian_does(tmp_path: Path) -> None:
     root = tmp_path / "deb/usr/share/ca-certificates/mozilla"
     root.mkdir(parents=True)
     for name in ("b", "a"):
         (root / f"{name}.crt").write_text(f"{name}\n")
-    control = tmp_path / "deb/DEBIAN/control"
-    control.parent.mkdir()
-    control.write_text(
-        "Package: ca-certificates\nVersion: 1\nArchitecture: all\n"
-        "Maintainer: a <a@b.example>\nDescription: a\n"
-    )
-    deb = tmp_path / "ca-certificates_1_all.deb"
-    subprocess.run(
-        ["dpkg-deb", "--build", tmp_path / "deb", deb], check=True, stdout=subprocess.DEVNULL
-    )
+    deb = packed(tmp_path / "deb", "ca-certificates", tmp_path)
     config, layer = made_image(image_named("traefik"), [deb], tmp_path)
     assert "Cmd" not in config
     with tarfile.open(layer) as tar:
