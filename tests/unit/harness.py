@@ -60,7 +60,13 @@ def outcome(
 ) -> Outcome:
     """Run an operation as a host's turn in a run would."""
     host = FakeHost(name, answers, data or {})
-    state = SimpleNamespace(config=SimpleNamespace(DIFF=False), is_executing=True)
+    state = SimpleNamespace(
+        config=SimpleNamespace(DIFF=False),
+        is_executing=True,
+        failed_hosts=set(),
+        active_hosts=[host],
+        is_host_in_limit=lambda other: True,
+    )
     result = Outcome(logs=host.logs, noops=host.noops)
     inner: Any = operation._inner  # type: ignore[attr-defined]
     with ctx_state.use(state), ctx_inventory.use(inventory), ctx_host.use(host):
