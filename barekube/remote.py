@@ -64,6 +64,16 @@ def reach(other: Host) -> bool:
     return bool(other.connected)
 
 
+def reconnect(other: Host) -> bool:
+    """Whether `other`, whose connection is of no use any more, answers again."""
+    other.disconnect()
+    _noticed.discard(other.name)
+    other.connect(show_errors=False)
+    if other.connected:
+        notice_silence(other)
+    return bool(other.connected)
+
+
 def forwards(other: Host) -> bool:
     """Whether the SSH server of `other` opens a way to a port there (to its own, of SSH)."""
     client: Any = getattr(other.connector, "client", None)
