@@ -15,6 +15,9 @@ TRAEFIK: Final = "3.7.9"
 # Upstream's program for network tests: test/images/agnhost/VERSION in Kubernetes' source.
 AGNHOST: Final = "2.66.1"
 
+# The release that upgrades are tried from, with what its kubeadm wants. A bundle has it on demand.
+FORMER: Final = {"kubernetes": "1.36.3", "etcd": "3.6.8", "coredns": "1.14.2"}
+
 # Debian versions as pkgs.k8s.io has them; the suffix is its packaging revision.
 KUBERNETES_DEB: Final = f"{KUBERNETES}-1.1"
 CNI_PLUGINS_DEB: Final = f"{CNI_PLUGINS}-1.1"
