@@ -67,13 +67,6 @@ def _maintained(cluster: Cluster) -> Generator[PyinfraCommand]:
 def _hindrance(cluster: Cluster) -> str | None:
     """Why no node may go away now, or None: another one is not well."""
     active = {each.name for each in settings.hosts() if each in state.active_hosts}
-    silent = [
-        each.name
-        for each in settings.hosts()
-        if state.is_host_in_limit(each) and each.name not in active
-    ]
-    if silent:
-        return f"{silent[0]} does not answer; bring it up, or leave it out by --exclude {silent[0]}"
     seen = ask(cluster_api.connect(cluster))
     # Of itself a node is let back at the end, also by a run after one that was cut off.
     others = [name for name in seen.kubelets if name == host.name or name not in active]

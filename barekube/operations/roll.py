@@ -40,7 +40,10 @@ def halted() -> str | None:
     failed = sorted(each.name for each in state.failed_hosts)
     if not failed:
         return None
-    return f"left as it is, for {failed[0]} failed; mend that, then run this again"
+    return (
+        f"left as it is, for {failed[0]} failed; mend that, or leave it out by --exclude"
+        f" {failed[0]}, then run this again"
+    )
 
 
 def etcd_troubles() -> list[str]:

@@ -1,6 +1,6 @@
 """What an upgrade finds before its first change: which steps lack, and what speaks against it."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable
 from datetime import UTC, datetime
 
 import yaml
@@ -27,6 +27,8 @@ _API_LIMIT = 300
 _lacking: dict[tuple[bool, str], list[Step]] = {}
 _findings: dict[tuple[bool, str], list[str]] = {}
 _states: dict[bool, upgrade.State] = {}
+# Seen by a host's first operation, used by its second.
+looked: dict[tuple[bool, str], tuple[Found, upgrade.Remains]] = {}
 _lock = RLock()
 
 
@@ -118,7 +120,8 @@ def ask(api: Api) -> upgrade.State:
 
 
 def _steps(cluster: Cluster, seen: upgrade.State) -> list[Step] | None:
-    found, remains = found_packages(), host.get_fact(RemainsFact)
+    known = looked.pop((state.is_executing, host.name), None)
+    found, remains = known or (found_packages(), host.get_fact(RemainsFact))
     if found is None or remains is None:
         return None
     return upgrade.steps(
@@ -165,26 +168,27 @@ def _passed(cluster: Cluster) -> Generator[PyinfraCommand]:
         host.noop(f"every host of this run has {cluster.version}")
         return
     found = {name: _findings.get((phase, name), []) for name in active}
-    silent = [
-        each.name
-        for each in settings.hosts()
-        if state.is_host_in_limit(each) and each.name not in active
-    ]
     if acts_for_the_cluster():
-        found[host.name] = found[host.name] + _cluster_findings(cluster, active, lacking)
+        found[host.name] = [*found[host.name], *_cluster_findings(cluster, active, lacking)]
+    others = sorted(name for name, sentences in found.items() if sentences)
     if found[host.name]:
         for sentence in found[host.name][:-1]:
             host.log(sentence)
         yield from refuse(found[host.name][-1])
-    elif silent:
-        yield from refuse(
-            f"nothing is changed while {', '.join(silent)} is not in this run; bring it up, or"
-            " leave it out by --exclude"
-        )
-    elif others := sorted(name for name, sentences in found.items() if sentences):
-        yield from refuse(f"nothing is changed here while {', '.join(others)} has problems")
+    elif others or _silent(active):
+        named = ", ".join([*others, *_silent(active)])
+        yield from refuse(f"nothing is changed here while {named} has problems")
     else:
         host.noop("nothing speaks against it")
+
+
+def _silent(active: Collection[str]) -> list[str]:
+    """The hosts that were to take part and do not."""
+    return [
+        each.name
+        for each in settings.hosts()
+        if state.is_host_in_limit(each) and each.name not in active
+    ]
 
 
 def _cluster_findings(cluster: Cluster, active: list[str], lacking: list[str]) -> list[str]:
@@ -192,10 +196,15 @@ def _cluster_findings(cluster: Cluster, active: list[str], lacking: list[str]) -
     seen = _state(api)
     if wrong := upgrade.refusals(seen, cluster.version):
         return wrong
+    silent = [
+        f"{name} is not in this run; bring it up, or leave it out by --exclude {name}"
+        for name in _silent(active)
+    ]
     drained = [name for name in lacking if Step.DRAIN in _lacking[state.is_executing, name]]
     budgets = k8s.PolicyV1Api(api.client).list_pod_disruption_budget_for_all_namespaces().items
     pods = api.core.list_pod_for_all_namespaces().items if budgets else []
     return [
+        *silent,
         *upgrade.not_well(seen, set(seen.kubelets) - set(active)),
         *(
             upgrade.deprecated(_metrics(cluster), cluster.version)

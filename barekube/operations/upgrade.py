@@ -15,7 +15,7 @@ from barekube.facts.upgrade import ETCDCTL, RemainsFact
 from barekube.operations import packages, roll, units
 from barekube.operations.kubeadm import CONFIG, TAKE_CONFIG
 from barekube.operations.order import answering, changing, refuse, wait
-from barekube.operations.upgradable import ask, found_packages, lacking
+from barekube.operations.upgradable import ask, found_packages, lacking, looked
 from barekube.upgrade import Step
 
 _SERVERS_LIMIT = 300
@@ -37,6 +37,7 @@ def mended() -> Generator[PyinfraCommand]:
     version = kubelet.version.partition("-")[0] if kubelet else ""
     lost = upgrade.lost(remains.files, version)
     if not lost:
+        looked[state.is_executing, host.name] = found, remains
         host.noop("nothing was lost here")
         return
     for path, copy in lost.items():

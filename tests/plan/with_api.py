@@ -23,7 +23,8 @@ from kubernetes.dynamic.exceptions import (
 from pyinfra import inventory
 
 import barekube.api
-from barekube import kubeadm_config, living
+from barekube import kubeadm_config, living, versions
+from barekube.operations import upgradable
 from tests.plan import machines
 
 
@@ -33,11 +34,14 @@ def node(name: str) -> k8s.V1Node:
     where = next(address for each, address, _ in machines.ALL if f"@fake/{each}" == name)
     labels = {"node-role.kubernetes.io/control-plane": ""} if master else {}
     return SimpleNamespace(
-        metadata=SimpleNamespace(name=name, labels=labels),
+        metadata=SimpleNamespace(name=name, labels=labels, annotations={}),
+        spec=SimpleNamespace(unschedulable=None),
         status=SimpleNamespace(
             conditions=[ready],
             addresses=[SimpleNamespace(type="InternalIP", address=where)],
-            node_info=SimpleNamespace(machine_id=machines.MACHINE_ID),
+            node_info=SimpleNamespace(
+                machine_id=machines.MACHINE_ID, kubelet_version=f"v{versions.KUBERNETES}"
+            ),
         ),
     )
 
@@ -102,7 +106,15 @@ def connect(cluster: object) -> SimpleNamespace:
     core.read_namespaced_pod.return_value.status.container_statuses = [container]
     core.list_node.return_value.items = [node(f"@fake/{name}") for name, _, _ in machines.ALL]
     hour = timedelta(hours=1)
-    pod = SimpleNamespace(metadata=SimpleNamespace(creation_timestamp=datetime.now(UTC)))
+    image = f"registry.k8s.io/kube-apiserver:v{versions.KUBERNETES}"
+    labels = {"component": "kube-apiserver"}
+    pod = SimpleNamespace(
+        metadata=SimpleNamespace(
+            creation_timestamp=datetime.now(UTC), labels=labels, owner_references=[]
+        ),
+        spec=SimpleNamespace(node_name="@fake/cp-1", containers=[SimpleNamespace(image=image)]),
+        status=SimpleNamespace(conditions=[]),
+    )
     core.list_namespaced_pod.return_value.items = [pod]
     written = SimpleNamespace(time=datetime.now(UTC) - hour)
     core.read_namespaced_secret.return_value.metadata.managed_fields = [written]
@@ -113,6 +125,11 @@ def connect(cluster: object) -> SimpleNamespace:
             desired_number_scheduled=3,
             updated_number_scheduled=3,
             number_available=3,
+        ),
+        spec=SimpleNamespace(
+            template=SimpleNamespace(
+                spec=SimpleNamespace(containers=[SimpleNamespace(image=image)])
+            )
         ),
     )
     return SimpleNamespace(
@@ -128,4 +145,6 @@ def connect(cluster: object) -> SimpleNamespace:
 
 if __name__ == "__main__":
     barekube.api.connect = connect  # type: ignore[assignment]
+    # Whose metrics are empty.
+    setattr(upgradable, "Api", MagicMock())  # noqa: B010 - it is imported there
     main()
