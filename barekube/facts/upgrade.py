@@ -64,16 +64,16 @@ class Offered(FactBase[set[str] | None]):
 
     def command(self, source: str, packages: Sequence[str]) -> StringCommand:
         options = (
-            '-o Dir::State::lists="$d" -o Dir::Etc::sourcelist="$d/x.sources"'
+            '-o Dir::State::lists="$d/lists" -o Dir::Etc::sourcelist="$d/x.sources"'
             ' -o Dir::Etc::sourceparts=- -o Dir::Cache="$d" -o APT::Sandbox::User=root'
         )
         return StringCommand(
-            'export LC_ALL=C; d=$(mktemp -d) && trap \'rm -rf "$d"\' EXIT && mkdir "$d/partial";',
-            "printf %s",
+            "export LC_ALL=C; d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT;",
+            'mkdir -p "$d/lists/partial"; printf %s',
             QuoteString(source),
             f'>"$d/x.sources"; apt-get -qq {options} update >/dev/null 2>&1;',
             f"for p in {' '.join(packages)}; do apt-cache {options} madison ${{p%%=*}}",
-            '| grep -qF "| ${p#*=} |" && echo "$p"; done; echo end',
+            '| awk \'{print $3}\' | grep -qxF "${p#*=}" && echo "$p"; done; echo end',
         )
 
     def process(self, output: list[str]) -> set[str]:

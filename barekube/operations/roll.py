@@ -84,7 +84,7 @@ def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | No
     why = drain.drain(host, api, host.name, _DRAIN_LIMIT)
     if why is None:
         return True
-    host.log(f"{why}; let back, and nothing was changed on it")
+    host.log(f"{why}; nothing more is drained, and this node takes pods as before")
     let_back(state, host, cluster)
     return False
 

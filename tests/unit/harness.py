@@ -11,6 +11,13 @@ from pyinfra.context import ctx_host, ctx_inventory, ctx_state
 Answers = dict[str, list[str] | None]
 
 
+class Data(SimpleNamespace):
+    """host.data."""
+
+    def get(self, key: str, default: object = None) -> object:
+        return getattr(self, key, default)
+
+
 class FakeHost:
     """Answers facts from the lines that the host would print; None: the command failed there."""
 
@@ -18,7 +25,7 @@ class FakeHost:
 
     def __init__(self, name: str, answers: Answers, data: dict[str, Any]) -> None:
         self.name = name
-        self.data = SimpleNamespace(**data)
+        self.data = Data(**data)
         self.logs: list[str] = []
         self.noops: list[str] = []
         self.asked = 0
