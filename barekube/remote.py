@@ -66,9 +66,12 @@ def reach(other: Host) -> bool:
 
 def reconnect(other: Host) -> bool:
     """Whether `other`, whose connection is of no use any more, answers again."""
-    other.disconnect()
     _noticed.discard(other.name)
-    other.connect(show_errors=False)
+    try:
+        other.disconnect()
+        other.connect(show_errors=False)
+    except (OSError, SSHException, EOFError):
+        return False
     if other.connected:
         notice_silence(other)
     return bool(other.connected)

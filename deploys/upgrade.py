@@ -16,7 +16,7 @@ cluster = settings.cluster()
 masters = [node.name for node in cluster.control_planes]
 workers = [node.name for node in cluster.nodes if not node.control_plane]
 
-steps.mended(name="Put back what a cut-off upgrade lost")
+steps.mended(name="Put back what a cut-off upgrade lost", cluster=cluster)
 order.barrier(name="Nothing is lost")
 upgradable.examined(name="Examine every host", cluster=cluster)
 order.barrier(name="Every host was examined")

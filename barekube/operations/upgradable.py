@@ -19,10 +19,9 @@ from barekube.facts.machine import Found, Machine
 from barekube.facts.upgrade import Offered, RemainsFact
 from barekube.facts.verify import LookFact
 from barekube.operations import packages, roll
-from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
+from barekube.operations.order import acts_for_the_cluster, answering, refuse, without_api
 from barekube.upgrade import Step
 
-_API_LIMIT = 300
 # What the first operation saw, while preparing and while executing, by host.
 _lacking: dict[tuple[bool, str], list[Step]] = {}
 _findings: dict[tuple[bool, str], list[str]] = {}
@@ -52,11 +51,11 @@ def examined(cluster: Cluster) -> Generator[PyinfraCommand]:
 
 def _examined(cluster: Cluster) -> Generator[PyinfraCommand]:
     key = (state.is_executing, host.name)
-    trouble = wait("the API", _API_LIMIT if state.is_executing else 0, lambda: _trouble(cluster))
-    if trouble:
-        yield from without_api(trouble)
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble as trouble:
+        yield from without_api(str(trouble))
         return
-    api = cluster_api.connect(cluster)
     if host.name not in _state(api).kubelets:
         yield from refuse(
             f"{host.name} is not in the cluster; leave it out by --exclude {host.name}"
@@ -69,14 +68,6 @@ def _examined(cluster: Cluster) -> Generator[PyinfraCommand]:
     _lacking[key] = steps
     _findings[key] = _own_findings(cluster) if steps else []
     host.noop(f"{len(steps)} steps lack to {cluster.version}")
-
-
-def _trouble(cluster: Cluster) -> str | None:
-    try:
-        cluster_api.connect(cluster)
-    except Trouble as trouble:
-        return str(trouble)
-    return None
 
 
 def _state(api: Api) -> upgrade.State:

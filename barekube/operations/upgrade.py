@@ -18,14 +18,15 @@ from barekube.operations.order import answering, changing, refuse, wait
 from barekube.operations.upgradable import ask, found_packages, lacking, looked
 from barekube.upgrade import Step
 
-_SERVERS_LIMIT = 300
+_SERVERS_LIMIT, _WELL_LIMIT = 300, 300
 _DOCUMENTS = (living.CLUSTER, living.KUBELET, living.PROXY)
 _SERVERS = (Step.KUBEADM, Step.APPLY, Step.NODE)
 
 
 @operation()
-def mended() -> Generator[PyinfraCommand]:
-    """What a cut-off upgrade lost of this host's files is put back, from its backup.
+def mended(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """What a cut-off upgrade lost of this host's files is put back, from its backup; its node, of
+    which the power may be back just now, is given time to get well.
 
     Two round trips.
     """
@@ -36,10 +37,21 @@ def mended() -> Generator[PyinfraCommand]:
     kubelet = found.packages.get("kubelet")
     version = kubelet.version.partition("-")[0] if kubelet else ""
     lost = upgrade.lost(remains.files, version)
-    if not lost:
+    if lost:
+        yield from _put_back(lost)
+    else:
         looked[state.is_executing, host.name] = found, remains
         host.noop("nothing was lost here")
-        return
+    if state.is_executing and kubelet:
+
+        def unwell() -> str | None:
+            return ask(cluster_api.connect(cluster)).troubled.get(host.name)
+
+        # What is not well by then is named by the next operation, with all else.
+        wait("its node", _WELL_LIMIT, unwell)
+
+
+def _put_back(lost: dict[str, str]) -> Generator[PyinfraCommand]:
     for path, copy in lost.items():
         host.log(f"{path}: put back from {copy}")
     # kubelet takes every file beside the manifests for a pod.

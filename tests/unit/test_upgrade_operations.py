@@ -148,7 +148,9 @@ def test_a_backup_has_a_verified_snapshot_on_one_control_plane(
 def test_what_was_lost_is_put_back_and_kubelet_started(cluster: None) -> None:
     copy = f"/var/lib/barekube/backup-2026-11-05T10-00-00-{OLD}"
     manifest = "/etc/kubernetes/manifests/etcd.yaml"
-    done = _on("cp-1", operations.mended, RemainsFact=[f"file 100 {copy}{manifest}", "end"])
+    done = _on(
+        "cp-1", operations.mended, CLUSTER, RemainsFact=[f"file 100 {copy}{manifest}", "end"]
+    )
     new = "/etc/kubernetes/.barekube-new"
     assert _beginnings(done) == [
         f"cp -a {copy}{manifest} {new}; sync {new}; mv {new} {manifest}; sync; systemctl restart"
