@@ -129,6 +129,8 @@ def connect(cluster: Cluster, besides: str = "") -> Api:
                 continue
             known = _opened.get(host.name)
             if known is not None and known.ready() is None:
+                # The last one is the one in use.
+                _opened[host.name] = _opened.pop(host.name)
                 return known
             if not remote.reach(host):
                 phrases.append(f"{host.name} does not answer on SSH")
@@ -143,6 +145,7 @@ def connect(cluster: Cluster, besides: str = "") -> Api:
                 continue
             lack = fresh.ready()
             if lack is None:
+                _opened.pop(host.name, None)
                 _opened[host.name] = fresh
                 return fresh
             phrases.append(f"{host.name}: {lack}")
@@ -151,7 +154,7 @@ def connect(cluster: Cluster, besides: str = "") -> Api:
 
 def opened() -> Api | None:
     """The connection that this run has, if it has one."""
-    return next(iter(_opened.values()), None)
+    return next(reversed(_opened.values()), None)
 
 
 def found(call: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401

@@ -263,6 +263,23 @@ def audit_policy(cluster: Cluster) -> TextFile:
     return TextFile(AUDIT_POLICY, "# Written by barekube.\n" + dump(policy), mode="600")
 
 
+def upgrade(cluster: Cluster) -> str:
+    """What `kubeadm upgrade apply` and `kubeadm upgrade node` get."""
+    common: Object = {
+        "ignorePreflightErrors": list(cluster.ignored_preflight),
+        "imagePullSerial": False,
+    }
+    return dump(
+        {
+            "apiVersion": API,
+            "kind": "UpgradeConfiguration",
+            "apply": {"kubernetesVersion": f"v{cluster.version}", **common},
+            "node": common,
+            "timeouts": {**_TIMEOUTS, "upgradeManifests": "10m0s"},
+        }
+    )
+
+
 def phase(cluster: Cluster, node: Node, certificates: str | None = None) -> str:
     """What a single phase of `kubeadm init` gets on control plane `node` of a living cluster.
 

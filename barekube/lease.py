@@ -1,5 +1,6 @@
 """One run at a time changes the cluster: a Lease in kube-system says whose."""
 
+import contextlib
 import getpass
 import socket
 from datetime import UTC, datetime, timedelta
@@ -11,12 +12,12 @@ from kubernetes.client.exceptions import ApiException
 from pyinfra import state
 from pyinfra.api.state import BaseStateCallback, State
 
-from barekube.api import API_ERRORS, Api, coordination, found
+from barekube.api import API_ERRORS, Api, coordination, found, opened
 
 NAME, SPACE = "barekube", "kube-system"
 _SECONDS = 60
 _lock = RLock()
-_held: dict[str, Api] = {}
+_held: set[str] = set()
 
 
 def holder() -> str:
@@ -63,7 +64,7 @@ def take(api: Api) -> str | None:
             if error.status == 409:
                 return "another run has just begun to change this cluster; run this again later"
             raise
-        _held[own] = api
+        _held.add(own)
         gevent.spawn(_renew)
         state.add_callback_handler(_End())  # type: ignore[no-untyped-call]
         return None
@@ -87,9 +88,8 @@ def _renew() -> None:
 
 
 def _patch(spec: dict[str, str]) -> None:
-    for api in _held.values():
-        try:
+    # Not the connection it was taken by: that one's control plane may have been rebooted since.
+    if api := opened():
+        # While the API restarts, nobody else can take it either.
+        with contextlib.suppress(*API_ERRORS):
             coordination(api).patch_namespaced_lease(NAME, SPACE, {"spec": spec})
-        except API_ERRORS:
-            # While the API restarts, nobody else can take it either.
-            continue

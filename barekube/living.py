@@ -56,8 +56,8 @@ def fixed(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     old, new = _at(stored, ("kubernetesVersion",)), _at(wanted, ("kubernetesVersion",))
     if old != new:
         result.append(
-            f"the cluster runs {old} and group_data says {new}; set kubernetes_version back (an"
-            " upgrade goes node by node, which this stage does not do)"
+            f"the cluster runs {old} and group_data says {new}; run deploys/upgrade.py, or set"
+            " kubernetes_version back"
         )
     return result
 
@@ -72,6 +72,18 @@ def _at(document: Mapping[str, Any], path: Sequence[str]) -> Any:  # noqa: ANN40
 def note(wanted: Mapping[str, Any], stored: str) -> str:
     """The annotation for a ConfigMap that was just written."""
     return json.dumps({"wanted": wanted, "stored": _digest(stored)}, sort_keys=True)
+
+
+def carried(noted: str | None, before: str, after: str, version: str) -> str | None:
+    """The annotation for a ConfigMap that kubeadm's upgrade to `version` has written anew, without
+    ours: for what was as noted in `before`; None where it was not."""
+    known = json.loads(noted) if noted else {}
+    if known.get("stored") != _digest(before):
+        return None
+    wanted = known["wanted"]
+    if "kubernetesVersion" in wanted:
+        wanted |= {"kubernetesVersion": f"v{version}"}
+    return note(wanted, after)
 
 
 def difference(

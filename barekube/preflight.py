@@ -122,6 +122,7 @@ class Wanted:
     control_plane: bool
     ignored: tuple[str, ...] = ()
     networks: Mapping[str, str] = field(default_factory=dict)
+    version: str = versions.KUBERNETES
 
 
 def findings(host: Checkup, wanted: Wanted) -> list[str]:
@@ -133,7 +134,7 @@ def findings(host: Checkup, wanted: Wanted) -> list[str]:
         *_hardware(host, wanted),
         *_system(host),
         *_others(host),
-        *([] if host.ca else _room(host, wanted)),
+        *(_version(host, wanted) if host.ca else _room(host, wanted)),
     ]
 
 
@@ -161,6 +162,23 @@ def _others(host: Checkup) -> list[str]:
         for unit in host.swap_units
     ]
     return result
+
+
+def _version(host: Checkup, wanted: Wanted) -> list[str]:
+    """Of a node: whether it is of the wanted version; no other stage brings it there."""
+    wrong = other_version(host.packages.get("kubelet"), wanted.version)
+    return [wrong] if wrong else []
+
+
+def other_version(deb: str | None, wanted: str) -> str | None:
+    """A sentence for the kubelet package of a node that is not of the wanted version."""
+    version = deb.partition("-")[0] if deb else wanted
+    if version == wanted:
+        return None
+    return (
+        f"it runs Kubernetes {version} and group_data says {wanted}; run deploys/upgrade.py, or set"
+        " kubernetes_version back"
+    )
 
 
 def _room(host: Checkup, wanted: Wanted) -> list[str]:

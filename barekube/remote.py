@@ -64,6 +64,19 @@ def reach(other: Host) -> bool:
     return bool(other.connected)
 
 
+def reconnect(other: Host) -> bool:
+    """Whether `other`, whose connection is of no use any more, answers again."""
+    _noticed.discard(other.name)
+    try:
+        other.disconnect()
+        other.connect(show_errors=False)
+    except (OSError, SSHException, EOFError):
+        return False
+    if other.connected:
+        notice_silence(other)
+    return bool(other.connected)
+
+
 def forwards(other: Host) -> bool:
     """Whether the SSH server of `other` opens a way to a port there (to its own, of SSH)."""
     client: Any = getattr(other.connector, "client", None)

@@ -154,6 +154,15 @@ def firewall_rules() -> str | None:
     return firewall.rules(cluster(), port, edge=edge, trusted=host.data.firewall_trusted)
 
 
+def at_once() -> int:
+    """How many workers a roll takes at a time (--data at_once=N). Raises DeployError for no number
+    of hosts."""
+    value = host.data.get("at_once", 1)
+    if type(value) is not int or value < 1:
+        raise DeployError(f"at_once is {value!r}; make it a number of hosts")
+    return value
+
+
 def source(name: str, release: dict[str, str]) -> Source:
     """The apt repository `name` of group_data for a host with this /etc/os-release."""
     values = {

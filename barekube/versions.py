@@ -16,6 +16,9 @@ TRAEFIK: Final = "3.7.9"
 AGNHOST: Final = "2.66.1"
 BUSYBOX: Final = "1.37.0"
 
+# The release that upgrades are tried from, with what its kubeadm wants. A bundle has it on demand.
+FORMER: Final = {"kubernetes": "1.36.3", "etcd": "3.6.8", "coredns": "1.14.2"}
+
 # Debian versions as pkgs.k8s.io has them; the suffix is its packaging revision.
 KUBERNETES_DEB: Final = f"{KUBERNETES}-1.1"
 CNI_PLUGINS_DEB: Final = f"{CNI_PLUGINS}-1.1"

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from barekube import versions
 from bundle import archive, build, listing, server, trust
 from bundle.errors import BundleError
 from bundle.integrity import Record
@@ -22,6 +23,11 @@ def _arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("build", help="compile or fetch what is missing")
     make.add_argument("--arch", action="append", help="amd64 (default); may be repeated")
+    make.add_argument(
+        "--kubernetes",
+        choices=[versions.FORMER["kubernetes"]],
+        help="this release too, to try upgrades from; it stays in the bundle",
+    )
     commands.add_parser("list", help="say what is there, what is missing, and what it is for")
     add = commands.add_parser("add", help="take images from an archive")
     add.add_argument("file", type=Path, help="an OCI layout or `docker save`, as a tar file")
@@ -53,7 +59,11 @@ def main() -> int:
     paths = Paths(cache, (options.dir or cache / "bundle").resolve())
     try:
         if options.command == "build":
-            return 0 if build.build(paths, options.arch or ["amd64"]) else 1
+            return (
+                0
+                if build.build(paths, options.arch or ["amd64"], former=bool(options.kubernetes))
+                else 1
+            )
         if options.command == "list":
             print(listing.table(paths, Record(paths.manifest)))
         elif options.command == "add":

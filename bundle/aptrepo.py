@@ -16,11 +16,17 @@ from bundle.integrity import write
 from bundle.machine import run
 from bundle.trust import Signer
 
-KUBERNETES_PATH: Final = f"pkgs.k8s.io/core:/stable:/{versions.kubernetes_minor()}/deb"
+KUBERNETES_PATHS: Final = {
+    version: f"pkgs.k8s.io/core:/stable:/{versions.kubernetes_minor(version)}/deb"
+    for version in (versions.KUBERNETES, versions.FORMER["kubernetes"])
+}
 DOCKER_PATH: Final = "download.docker.com/linux/debian"
 DEBIAN_PATH: Final = "debian"
 # Where upstream has the keys of its repositories; here they are the bundle's key.
-KEY_PATHS: Final = (f"{KUBERNETES_PATH}/Release.key", f"{DOCKER_PATH}/gpg")
+KEY_PATHS: Final = (
+    *(f"{path}/Release.key" for path in KUBERNETES_PATHS.values()),
+    f"{DOCKER_PATH}/gpg",
+)
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,9 @@ class Repository:
         return [self.path] if self.flat else [f"{self.path}/{d}" for d in (self.release, self.pool)]
 
 
-def kubernetes_repository() -> Repository:
-    """pkgs.k8s.io, the repository of one minor."""
-    return Repository(KUBERNETES_PATH, "", "", "")
+def kubernetes_repository(version: str = versions.KUBERNETES) -> Repository:
+    """pkgs.k8s.io, the repository of the minor of a version."""
+    return Repository(KUBERNETES_PATHS[version], "", "", "")
 
 
 def docker_repository(codename: str) -> Repository:

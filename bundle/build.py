@@ -16,7 +16,7 @@ from typing import Final
 from barekube import versions
 from bundle import aptrepo, debian, golang, images, packages, registry
 from bundle.aptrepo import Repository
-from bundle.components import COMPONENTS, KUBERNETES, Component
+from bundle.components import COMPONENTS, FORMER, KUBERNETES, Component
 from bundle.errors import BundleError
 from bundle.golang import Go
 from bundle.images import Image
@@ -62,9 +62,11 @@ class Step:
 class Builder:
     """One build of one bundle."""
 
-    def __init__(self, paths: Paths, architectures: Sequence[str]) -> None:
+    def __init__(self, paths: Paths, architectures: Sequence[str], *, former: bool) -> None:
         self.paths = paths
         self.architectures = list(architectures)
+        # With the release that upgrades are tried from?
+        self.former = former
         self.record = Record(paths.manifest)
         self.signer = Signer(paths)
         self.go: Go | None = None
@@ -74,19 +76,21 @@ class Builder:
     def steps(self) -> Iterator[Step]:
         """All parts, what a cluster needs first coming first."""
         for arch in self.architectures:
-            for component in COMPONENTS:
+            for component in (*COMPONENTS, *(FORMER if self.former else ())):
                 name = f"{component.name} {component.version} {arch}"
                 yield Step(name, partial(self._compile, component, arch))
             yield Step(f"pause {versions.PAUSE} {arch}", partial(self._pause, arch))
             for release in debian.RELEASES:
                 name = f"Debian packages {release} {arch}"
                 yield Step(name, partial(self._fetch, release, arch))
-        yield Step("apt pkgs.k8s.io", self._kubernetes)
+        for component in (KUBERNETES, *(FORMER[:1] if self.former else ())):
+            name = f"apt pkgs.k8s.io {versions.kubernetes_minor(component.version)}"
+            yield Step(name, partial(self._kubernetes, component))
         for release in debian.RELEASES:
             yield Step(f"apt download.docker.com {release}", partial(self._docker, release))
             yield Step(f"apt Debian {release}", partial(self._pool, release))
         for arch in self.architectures:
-            for image in images.IMAGES:
+            for image in (*images.IMAGES, *(images.FORMER_IMAGES if self.former else ())):
                 name = f"image {image.name} {arch}"
                 yield Step(name, partial(self._image, name, image, arch))
 
@@ -184,8 +188,11 @@ class Builder:
 
         return self._repository(repository, inputs, collect)
 
-    def _kubernetes(self) -> Done:
-        return self._made_here(aptrepo.kubernetes_repository(), packages.KUBERNETES_PACKAGES)
+    def _kubernetes(self, component: Component) -> Done:
+        return self._made_here(
+            aptrepo.kubernetes_repository(component.version),
+            packages.kubernetes_packages(component),
+        )
 
     def _docker(self, release: str) -> Done:
         package = packages.containerd_package(debian.RELEASES[release], release)
@@ -257,13 +264,14 @@ class Builder:
             link.symlink_to(kubernetes.path("kubectl"))
 
 
-def build(paths: Paths, architectures: Sequence[str]) -> bool:
-    """Make a bundle whole. Returns False if a part could not be made; each is named."""
+def build(paths: Paths, architectures: Sequence[str], *, former: bool = False) -> bool:
+    """Make a bundle whole, if `former` with the release that upgrades are tried from, which then
+    stays. Returns False if a part could not be made; each is named."""
     unknown = [arch for arch in architectures if arch not in BUILDABLE]
     if unknown:
         raise BundleError(f"{unknown[0]} cannot be built yet, only {', '.join(BUILDABLE)}")
     with paths.locked():
-        builder = Builder(paths, architectures)
+        builder = Builder(paths, architectures, former=former)
         builder.record.check()
         need_packages()
         ensure_ca(paths)

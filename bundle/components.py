@@ -1,7 +1,7 @@
 """What is compiled: each component's Go packages, build tags and version stamps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -32,11 +32,16 @@ class Component:
     def module(self) -> Path:
         return self.directory or MODULES / self.name
 
+    @property
+    def kind(self) -> str:
+        """The name without the version, which that of a former release has."""
+        return self.name.removesuffix(f"-{self.version}")
 
-def _kubernetes_stamps() -> dict[str, str]:
-    major, minor, _ = versions.KUBERNETES.split(".")
+
+def _kubernetes_stamps(version: str) -> dict[str, str]:
+    major, minor, _ = version.split(".")
     values = {
-        "gitVersion": f"v{versions.KUBERNETES}",
+        "gitVersion": f"v{version}",
         "gitMajor": major,
         "gitMinor": minor,
         "gitTreeState": "clean",
@@ -85,7 +90,7 @@ KUBERNETES: Final = Component(
         AGNHOST: "k8s.io/kubernetes/test/images/agnhost",
     },
     # Of the programs' own packages only agnhost's has such a variable.
-    {**_kubernetes_stamps(), "main.Version": versions.AGNHOST},
+    {**_kubernetes_stamps(versions.KUBERNETES), "main.Version": versions.AGNHOST},
     minutes=9,
 )
 CONTAINERD: Final = Component(
@@ -163,3 +168,15 @@ COMPONENTS: Final = (
     LAB_NETWORK,
     TRAEFIK,
 )
+
+
+def _former(component: Component) -> Component:
+    """The same of the release that upgrades are tried from; what only tests use is left out."""
+    version = versions.FORMER[component.name]
+    stamps = _kubernetes_stamps(version) if component is KUBERNETES else {}
+    programs = {name: path for name, path in component.programs.items() if name != AGNHOST}
+    name = f"{component.name}-{version}"
+    return replace(component, name=name, version=version, programs=programs, stamps=stamps)
+
+
+FORMER: Final = tuple(_former(each) for each in (KUBERNETES, ETCD, COREDNS))

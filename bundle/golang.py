@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from barekube import versions
-from bundle.components import COMPONENTS, KUBERNETES, MODULES, Component
+from bundle.components import COMPONENTS, FORMER, KUBERNETES, MODULES, Component
 from bundle.errors import BundleError
 from bundle.integrity import Entry, check, key_of
 from bundle.machine import installed, run, run_long
@@ -37,7 +37,7 @@ def wanted() -> str:
     """The oldest Go that all components build with, as their go.mod files say."""
     found = [
         match[1]
-        for component in COMPONENTS
+        for component in (*COMPONENTS, *FORMER)
         if (component.module / "go.mod").is_file()
         and (match := _GO_LINE.search((component.module / "go.mod").read_text()))
     ]

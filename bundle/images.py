@@ -2,13 +2,13 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from barekube import versions
 from bundle import debian, oci, registry
-from bundle.components import AGNHOST, COREDNS, ETCD, KUBERNETES, LAB_NETWORK, TRAEFIK
+from bundle.components import AGNHOST, COREDNS, ETCD, FORMER, KUBERNETES, LAB_NETWORK, TRAEFIK
 from bundle.integrity import Part
 from bundle.machine import run
 from bundle.oci import Node
@@ -116,6 +116,21 @@ IMAGES: Final = (
         applets=("httpd", "sh", "timeout", "wget"),
         lacks="names but httpd, sh, timeout and wget",
     ),
+)
+
+
+def _former(image: Image) -> Image:
+    """The same of the release that upgrades are tried from."""
+    component = next(each for each in FORMER if each.kind == image.component)
+    version = f"{component.version}-0" if component.kind == ETCD.name else f"v{component.version}"
+    name = f"{image.name.rpartition(':')[0]}:{version}"
+    return replace(image, name=name, component=component.name)
+
+
+FORMER_IMAGES: Final = tuple(
+    _former(each)
+    for each in IMAGES
+    if each.component in versions.FORMER and AGNHOST not in each.programs.values()
 )
 
 

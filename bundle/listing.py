@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from barekube import versions
 from bundle import aptrepo, debian, images, registry
 from bundle.components import KUBERNETES
 from bundle.integrity import Record
@@ -53,7 +54,10 @@ def _image_rows(record: Record) -> list[tuple[str, str, str]]:
 
 def _package_rows(record: Record) -> list[tuple[str, str, str]]:
     wanted: Mapping[str, tuple[str, str]] = {
-        "apt " + aptrepo.KUBERNETES_PATH: (f"built from {KUBERNETES.name}", "the nodes themselves"),
+        "apt " + aptrepo.KUBERNETES_PATHS[versions.KUBERNETES]: (
+            f"built from {KUBERNETES.name}",
+            "the nodes themselves",
+        ),
         **{
             f"apt {aptrepo.DOCKER_PATH} {release}": (
                 "built from containerd and runc",

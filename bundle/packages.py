@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from barekube import versions
-from bundle.components import CNI, CONTAINERD, CRI_TOOLS, KUBERNETES, RUNC
+from bundle.components import CNI, CONTAINERD, CRI_TOOLS, KUBERNETES, RUNC, Component
 from bundle.machine import run
 
 TEXTS: Final = Path(__file__).parent / "packaging"
@@ -54,62 +54,66 @@ def _programs(directory: str, *names: str) -> dict[str, File]:
 
 
 _SCRIPTS = ("postinst", "prerm", "postrm")
-KUBERNETES_PACKAGES: Final = (
-    Package(
-        "kubelet",
-        versions.KUBERNETES_DEB,
-        "Node agent for Kubernetes clusters",
-        (KUBERNETES.name,),
-        {
-            **_programs("/usr/bin", "kubelet"),
-            f"{_UNITS}/kubelet.service": File("kubelet.service", mode=0o600),
-            "/etc/default/kubelet": File("kubelet.default"),
-            # A package cannot hold an empty directory.
-            "/etc/kubernetes/manifests/.kubelet-keep": File(),
-            "/var/lib/kubelet/.kubelet-keep": File(),
-        },
-        {
-            "Depends": "kubernetes-cni (>= 1.2.0), mount, util-linux",
-            "Recommends": "iptables (>= 1.8.4)",
-        },
-        conffiles=("/etc/default/kubelet",),
-        scripts=_SCRIPTS,
-    ),
-    Package(
-        "kubeadm",
-        versions.KUBERNETES_DEB,
-        "Command-line utility for administering a Kubernetes cluster",
-        (KUBERNETES.name,),
-        {
-            **_programs("/usr/bin", "kubeadm"),
-            f"{_UNITS}/kubelet.service.d/10-kubeadm.conf": File("10-kubeadm.conf"),
-        },
-    ),
-    Package(
-        "kubectl",
-        versions.KUBERNETES_DEB,
-        "Command-line utility for interacting with a Kubernetes cluster",
-        (KUBERNETES.name,),
-        _programs("/usr/bin", "kubectl"),
-    ),
-    Package(
-        "kubernetes-cni",
-        versions.CNI_PLUGINS_DEB,
-        "Binaries required to provision kubernetes container networking",
-        (CNI.name,),
-        {
-            **_programs("/opt/cni/bin", *CNI.programs),
-            "/etc/cni/net.d/.kubernetes-cni-keep": File(),
-        },
-    ),
-    Package(
-        "cri-tools",
-        versions.CRI_TOOLS_DEB,
-        "Command-line utility for interacting with a container runtime",
-        (CRI_TOOLS.name,),
-        _programs("/usr/bin", "crictl"),
-    ),
-)
+
+
+def kubernetes_packages(component: Component = KUBERNETES) -> tuple[Package, ...]:
+    """The packages of pkgs.k8s.io for one release of Kubernetes."""
+    return (
+        Package(
+            "kubelet",
+            f"{component.version}-1.1",
+            "Node agent for Kubernetes clusters",
+            (component.name,),
+            {
+                **_programs("/usr/bin", "kubelet"),
+                f"{_UNITS}/kubelet.service": File("kubelet.service", mode=0o600),
+                "/etc/default/kubelet": File("kubelet.default"),
+                # A package cannot hold an empty directory.
+                "/etc/kubernetes/manifests/.kubelet-keep": File(),
+                "/var/lib/kubelet/.kubelet-keep": File(),
+            },
+            {
+                "Depends": "kubernetes-cni (>= 1.2.0), mount, util-linux",
+                "Recommends": "iptables (>= 1.8.4)",
+            },
+            conffiles=("/etc/default/kubelet",),
+            scripts=_SCRIPTS,
+        ),
+        Package(
+            "kubeadm",
+            f"{component.version}-1.1",
+            "Command-line utility for administering a Kubernetes cluster",
+            (component.name,),
+            {
+                **_programs("/usr/bin", "kubeadm"),
+                f"{_UNITS}/kubelet.service.d/10-kubeadm.conf": File("10-kubeadm.conf"),
+            },
+        ),
+        Package(
+            "kubectl",
+            f"{component.version}-1.1",
+            "Command-line utility for interacting with a Kubernetes cluster",
+            (component.name,),
+            _programs("/usr/bin", "kubectl"),
+        ),
+        Package(
+            "kubernetes-cni",
+            versions.CNI_PLUGINS_DEB,
+            "Binaries required to provision kubernetes container networking",
+            (CNI.name,),
+            {
+                **_programs("/opt/cni/bin", *CNI.programs),
+                "/etc/cni/net.d/.kubernetes-cni-keep": File(),
+            },
+        ),
+        Package(
+            "cri-tools",
+            versions.CRI_TOOLS_DEB,
+            "Command-line utility for interacting with a container runtime",
+            (CRI_TOOLS.name,),
+            _programs("/usr/bin", "crictl"),
+        ),
+    )
 
 
 def containerd_package(release: str, codename: str) -> Package:

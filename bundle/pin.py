@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from barekube import versions
-from bundle.components import COMPONENTS, LAB_NETWORK, Component
+from bundle.components import COMPONENTS, FORMER, LAB_NETWORK, Component
 from bundle.errors import BundleError
 from bundle.golang import Go, as_tuple, find_go
 from bundle.machine import run
@@ -59,7 +59,7 @@ def go_mod(component: Component, go: Go) -> str:
     ours = [path.parent.name for path in component.module.glob("*/go.mod")]
     newest = "1.21"
     blocks: dict[str, set[str]] = {"require": set(), "replace": set(), "exclude": set()}
-    for module in _MODULES[component.name]:
+    for module in _MODULES[component.kind]:
         found = json.loads(go.ask("mod", "download", "-json", f"{module}@{version}", cwd=Path("/")))
         upstream = json.loads(go.ask("mod", "edit", "-json", found["GoMod"]))
         newest = max(newest, upstream["Go"], key=as_tuple)
@@ -94,8 +94,8 @@ def main() -> int:
     chosen = sys.argv[1:] or list(_MODULES)
     paths = Paths(default_cache(), default_cache() / "bundle")
     try:
-        for component in COMPONENTS:
-            if component is not LAB_NETWORK and component.name in chosen:
+        for component in (*COMPONENTS, *FORMER):
+            if component is not LAB_NETWORK and component.kind in chosen:
                 pin(component, find_go(paths))
                 print(f"{component.module}: pinned to v{component.version}")
     except BundleError as problem:

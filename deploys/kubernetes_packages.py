@@ -11,5 +11,6 @@ packages.installed(
     name=f"Install Kubernetes {host.data.kubernetes_version}",
     wanted=versions.kubernetes_debs(host.data.kubernetes_version),
     source="kubernetes",
+    node=host.data.kubernetes_version,
 )
 order.barrier(name="Every host has its Kubernetes packages")

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Generator
 
+import yaml
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
@@ -230,6 +231,9 @@ def _rejoin(
 
 
 def _join_control_plane(cluster: Cluster, node: Node, api: Api) -> Generator[PyinfraCommand]:
+    if wrong := _other_version(api, cluster):
+        yield from refuse(wrong)
+        return
     encryption = remote.read_secret(api.host, kubeadm_config.ENCRYPTION)
     if encryption is None:
         yield from refuse(
@@ -333,9 +337,13 @@ def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
     if decision.step is t.Step.NOTHING and t.SERVING in mine.there:
         host.noop(f"{host.name} is a worker of {cluster.name}")
         return
+    joins = decision.step is t.Step.JOIN
+    if joins and (wrong := _other_version(api, cluster)):
+        yield from refuse(wrong)
+        return
     if decision.step is not t.Step.NOTHING:
         host.log(f"{decision.step.value}: {cluster.name}, {cluster.endpoint}")
-    if decision.step is t.Step.JOIN:
+    if joins:
         yield FunctionCommand(_make_token, (api,), {})
         if node is not None:
             # kubeadm refuses to join beside a node of this name that still counts as Ready.
@@ -353,6 +361,18 @@ def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
         yield changing("systemctl restart kubelet")
     host.log(f"kubelet's serving certificate of {host.name}: approve")
     yield FunctionCommand(_approve, (cluster,), {})
+
+
+def _other_version(api: Api, cluster: Cluster) -> str | None:
+    """A sentence if the cluster that is to be joined is of another version than group_data's."""
+    config = api.core.read_namespaced_config_map("kubeadm-config", "kube-system").data
+    version = yaml.safe_load(config["ClusterConfiguration"])["kubernetesVersion"]
+    if version == f"v{cluster.version}":
+        return None
+    return (
+        f"the cluster runs {version} and group_data says v{cluster.version}; run deploys/upgrade.py"
+        f" --exclude {host.name} first, or set kubernetes_version back"
+    )
 
 
 def _delete_node(state: State, host: Host, api: Api, name: str) -> bool:

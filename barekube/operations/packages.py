@@ -10,13 +10,19 @@ from barekube.dpkg import plan
 from barekube.facts.machine import Machine
 from barekube.operations import files
 from barekube.operations.order import changing, refuse
+from barekube.preflight import other_version
 from barekube.text import TextFile, changes
+from barekube.traces import KUBELET_CONF
 
 BUNDLE_CA = "/etc/barekube/bundle-ca.crt"
-_APT = (
+APT = (
     "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300"
     " -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0"
 )
+
+
+# A dpkg that lost power is finished first; apt refuses to work beside its remains.
+FINISH = "dpkg --configure -a --force-confold >/dev/null || true"
 
 
 class AptKey(FactBase[str | None]):
@@ -42,13 +48,20 @@ class AptKey(FactBase[str | None]):
         return "\n".join(output[:-1]) + "\n"
 
 
+def key_path_of(name: str | None) -> str:
+    return f"/etc/apt/keyrings/barekube-{name}.asc"
+
+
 def source_path(name: str) -> str:
     return f"/etc/apt/sources.list.d/barekube-{name}.sources"
 
 
 @operation()
 def installed(
-    wanted: Mapping[str, str | None], source: str | None = None, trust: Sequence[TextFile] = ()
+    wanted: Mapping[str, str | None],
+    source: str | None = None,
+    trust: Sequence[TextFile] = (),
+    node: str | None = None,
 ) -> Generator[StringCommand]:
     """Install packages; those with an exact version are held.
 
@@ -56,15 +69,21 @@ def installed(
     are the host's) or to None, whatever its sources have. `source` names the apt repository of
     group_data that they come from: the host downloads its key, and it is trusted only if the
     fingerprint is the one in group_data. `trust` are files that apt needs before it can reach
-    the source. One round trip where nothing differs.
+    the source. `node` is the version of Kubernetes that a host has to run if it is a node already.
+    One round trip where nothing differs.
     """
     paths = [file.path for file in trust]
-    key_path = f"/etc/apt/keyrings/barekube-{source}.asc"
+    key_path = key_path_of(source)
     if source:
         paths += [source_path(source), key_path]
-    found = host.get_fact(Machine, files=paths, packages=list(wanted))
+    found = host.get_fact(Machine, files=paths, packages=list(wanted), secret=[KUBELET_CONF])
     if found is None:
         yield from refuse("its packages cannot be read; mend the error above, then run again")
+        return
+    kubelet = found.packages.get("kubelet")
+    there = kubelet.version if kubelet and KUBELET_CONF in found.files else None
+    if node and (wrong := other_version(there, node)):
+        yield from refuse(wrong)
         return
     exact = versions.written_out(wanted, found.release)
     todo = plan(exact, dict(found.packages))
@@ -114,12 +133,10 @@ def _install(packages: Sequence[str], source: str | None) -> str:
             f"-o Dir::Etc::sourcelist={source_path(source)}"
             " -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0"
         )
-    # A dpkg that lost power is finished first; apt refuses to work beside its remains.
     # Error-Mode: a source that does not answer is an error, not a warning.
     return (
-        f"dpkg --configure -a --force-confold >/dev/null || true;"
-        f" {_APT} -o APT::Update::Error-Mode=any {only} update;"
-        f" {_APT} --no-install-recommends --allow-change-held-packages --allow-downgrades"
+        f"{FINISH}; {APT} -o APT::Update::Error-Mode=any {only} update;"
+        f" {APT} --no-install-recommends --allow-change-held-packages --allow-downgrades"
         f" install {' '.join(packages)}"
     )
 

@@ -41,6 +41,7 @@ def _own_findings(other: Host, said: Checkup | None) -> list[str]:
         node.control_plane,
         cluster.ignored_preflight,
         cluster.networks,
+        cluster.version,
     )
     result = preflight.findings(said, wanted)
     if node.control_plane and not remote.forwards(other):

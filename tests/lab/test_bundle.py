@@ -237,7 +237,7 @@ def test_apt_gets_a_whole_node_from_it(
     (tmp_path / "apt.conf").write_text(configuration)
     env = {**os.environ, "APT_CONFIG": str(tmp_path / "apt.conf")}
     containerd = packages.containerd_package(debian.RELEASES[release], release)
-    wanted = [*packages.KUBERNETES_PACKAGES, containerd]
+    wanted = [*packages.kubernetes_packages(), containerd]
     install = [f"{package.name}={package.version}" for package in wanted]
     subprocess.run(["apt-get", "-q", "update", "--error-on=any"], check=True, env=env)
     subprocess.run(

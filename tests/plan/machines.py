@@ -237,14 +237,28 @@ def converged(name: str, address: str) -> tuple[str, dict[str, object]]:
     machine = joined(name)
     ca = hashlib.sha256(CA.encode()).hexdigest()
     there = {each: machine.packages[each][0] for each in ("containerd.io", "kubelet")}
-    answers = {
+    answers: dict[Any, Any] = {
         _FACT: machine.answer(),
         _CHECKUP: checkup(name, address, ca, there),
         _WEAVE: weave_report(name),
         _SETTINGS: _settings(),
+        **_upgradable(),
         _REFUSED: {"success": False},
     }
     return f"@fake/{name}", {"address": address, "fake_responses": answers}
+
+
+def _upgradable() -> dict[Any, Any]:
+    """As the facts of an upgrade and of maintenance answer where all is well."""
+    names = ("apiserver", "controller-manager", "scheduler")
+    images = [f"image registry.k8s.io/kube-{each}:v{versions.KUBERNETES}" for each in names]
+    return {
+        "-path /etc/kubernetes/tmp": [*images, "end"],
+        "sed -n '/BEGIN CERT": ["var 20000000 40000000", f"clock {time.time()}", "end"],
+        "apt-cache": ["kubelet=1.37.2-1.1", "end"],
+        "etcdctl member list": ["health", '[{"endpoint": "https://cp-1", "health": true}]', "end"],
+        "vmlinuz": ["running 6.1.0-40-amd64", f"booted {BOOT}", "upgrade openssl", "end"],
+    }
 
 
 def weave_report(name: str, way: str = "fastdp", encrypted: bool = True) -> list[str]:

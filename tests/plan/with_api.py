@@ -27,7 +27,8 @@ from pyinfra import inventory
 
 import barekube.api
 import barekube.operations.doors
-from barekube import doors, kubeadm_config, living
+from barekube import doors, kubeadm_config, living, versions
+from barekube.operations import upgradable
 from tests.plan import machines
 
 
@@ -37,12 +38,14 @@ def node(name: str) -> k8s.V1Node:
     where = next(address for each, address, _ in machines.ALL if f"@fake/{each}" == name)
     labels = {"node-role.kubernetes.io/control-plane": ""} if master else {doors.LABEL: "internal"}
     return SimpleNamespace(
-        metadata=SimpleNamespace(name=name, labels=labels),
-        spec=SimpleNamespace(taints=None),
+        metadata=SimpleNamespace(name=name, labels=labels, annotations={}),
+        spec=SimpleNamespace(taints=None, unschedulable=None),
         status=SimpleNamespace(
             conditions=[ready],
             addresses=[SimpleNamespace(type="InternalIP", address=where)],
-            node_info=SimpleNamespace(machine_id=machines.MACHINE_ID),
+            node_info=SimpleNamespace(
+                machine_id=machines.MACHINE_ID, kubelet_version=f"v{versions.KUBERNETES}"
+            ),
         ),
     )
 
@@ -140,7 +143,15 @@ def connect(cluster: object) -> SimpleNamespace:
     )
     core.read_namespaced_pod.return_value.status.container_statuses = [container]
     core.list_node.return_value.items = [node(f"@fake/{name}") for name, _, _ in machines.ALL]
-    pod = SimpleNamespace(metadata=SimpleNamespace(creation_timestamp=datetime.now(UTC)))
+    image = f"registry.k8s.io/kube-apiserver:v{versions.KUBERNETES}"
+    labels = {"component": "kube-apiserver"}
+    pod = SimpleNamespace(
+        metadata=SimpleNamespace(
+            creation_timestamp=datetime.now(UTC), labels=labels, owner_references=[]
+        ),
+        spec=SimpleNamespace(node_name="@fake/cp-1", containers=[SimpleNamespace(image=image)]),
+        status=SimpleNamespace(conditions=[]),
+    )
     core.list_namespaced_pod.return_value.items = [pod]
     core.read_namespaced_secret = secret
     apps.read_namespaced_daemon_set.return_value = SimpleNamespace(
@@ -150,6 +161,11 @@ def connect(cluster: object) -> SimpleNamespace:
             desired_number_scheduled=3,
             updated_number_scheduled=3,
             number_available=3,
+        ),
+        spec=SimpleNamespace(
+            template=SimpleNamespace(
+                spec=SimpleNamespace(containers=[SimpleNamespace(image=image)])
+            )
         ),
     )
     return SimpleNamespace(
@@ -166,4 +182,6 @@ def connect(cluster: object) -> SimpleNamespace:
 if __name__ == "__main__":
     barekube.api.connect = connect  # type: ignore[assignment]
     barekube.operations.doors.ask = MagicMock()
+    # Whose metrics are empty.
+    setattr(upgradable, "Api", MagicMock())  # noqa: B010 - it is imported there
     main()

@@ -11,6 +11,13 @@ from pyinfra.context import ctx_host, ctx_inventory, ctx_state
 Answers = dict[str, list[str] | None]
 
 
+class Data(SimpleNamespace):
+    """host.data."""
+
+    def get(self, key: str, default: object = None) -> object:
+        return getattr(self, key, default)
+
+
 class FakeHost:
     """Answers facts from the lines that the host would print; None: the command failed there."""
 
@@ -18,7 +25,7 @@ class FakeHost:
 
     def __init__(self, name: str, answers: Answers, data: dict[str, Any]) -> None:
         self.name = name
-        self.data = SimpleNamespace(**data)
+        self.data = Data(**data)
         self.logs: list[str] = []
         self.noops: list[str] = []
         self.asked = 0
@@ -60,7 +67,13 @@ def outcome(
 ) -> Outcome:
     """Run an operation as a host's turn in a run would."""
     host = FakeHost(name, answers, data or {})
-    state = SimpleNamespace(config=SimpleNamespace(DIFF=False), is_executing=True)
+    state = SimpleNamespace(
+        config=SimpleNamespace(DIFF=False),
+        is_executing=True,
+        failed_hosts=set(),
+        active_hosts=[host],
+        is_host_in_limit=lambda other: True,
+    )
     result = Outcome(logs=host.logs, noops=host.noops)
     inner: Any = operation._inner  # type: ignore[attr-defined]
     with ctx_state.use(state), ctx_inventory.use(inventory), ctx_host.use(host):

@@ -174,7 +174,7 @@ def test_busybox_is_of_the_version_of_its_tag_or_not_made(paths: Paths) -> None:
         (packages / name).write_text("deb")
         entry = Entry(paths.cache / "debian" / version)
         entry.fill(packages, [name], {"image": []})
-        builder = Builder(paths, ["amd64"])
+        builder = Builder(paths, ["amd64"], former=False)
         builder._entries["trixie", "amd64"] = entry
         if version == versions.BUSYBOX:
             assert [deb.name for deb in builder._debs(image, "amd64")] == [name]

@@ -10,16 +10,26 @@ from pathlib import Path
 import pytest
 
 from barekube import versions
-from bundle import golang, images, packages, pin
-from bundle.components import CNI, COMPONENTS, ETCD, LAB_NETWORK, MODULES, RUNC, Component
-from bundle.packages import KUBERNETES_PACKAGES, containerd_package
+from bundle import aptrepo, golang, images, packages, pin
+from bundle.components import (
+    CNI,
+    COMPONENTS,
+    ETCD,
+    FORMER,
+    KUBERNETES,
+    LAB_NETWORK,
+    MODULES,
+    RUNC,
+    Component,
+)
+from bundle.packages import containerd_package, kubernetes_packages
 from bundle.paths import Paths
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    "component", [c for c in COMPONENTS if c is not LAB_NETWORK], ids=lambda c: c.name
+    "component", [*(c for c in COMPONENTS if c is not LAB_NETWORK), *FORMER], ids=lambda c: c.name
 )
 def test_a_module_is_required_at_exactly_the_version_of_the_table(component: Component) -> None:
     text = (component.module / "go.mod").read_text()
@@ -33,10 +43,12 @@ def test_a_module_is_required_at_exactly_the_version_of_the_table(component: Com
 
 
 def test_every_kubernetes_module_that_upstream_has_in_one_repository_is_of_one_version() -> None:
-    text = (MODULES / "kubernetes/go.mod").read_text()
-    replaced = re.findall(r"^\s*k8s\.io/\S+ => (\S+) (\S+)$", text, re.MULTILINE)
-    assert len(replaced) > 25
-    assert {version for _, version in replaced} == {"v" + re.sub(r"^1", "0", versions.KUBERNETES)}
+    for component in (KUBERNETES, FORMER[0]):
+        text = (component.module / "go.mod").read_text()
+        replaced = re.findall(r"^\s*k8s\.io/\S+ => (\S+) (\S+)$", text, re.MULTILINE)
+        assert len(replaced) > 25
+        published = "v" + re.sub(r"^1", "0", component.version)
+        assert {version for _, version in replaced} == {published}
 
 
 def test_upstreams_own_replacements_are_copied_and_those_into_its_repository_are_published() -> (
@@ -193,7 +205,7 @@ def test_traefik_trusts_the_authorities_that_debian_does(tmp_path: Path) -> None
 
 
 def test_packages_have_upstreams_names_versions_and_files() -> None:
-    made = [*KUBERNETES_PACKAGES, containerd_package("12", "bookworm")]
+    made = [*kubernetes_packages(), containerd_package("12", "bookworm")]
     assert [package.filename("amd64") for package in made] == [
         "kubelet_1.37.2-1.1_amd64.deb",
         "kubeadm_1.37.2-1.1_amd64.deb",
@@ -216,7 +228,7 @@ def test_packages_have_upstreams_names_versions_and_files() -> None:
 
 
 def test_a_package_is_the_same_bit_for_bit_whenever_it_is_made(tmp_path: Path) -> None:
-    (package,) = [package for package in KUBERNETES_PACKAGES if package.name == "kubelet"]
+    (package,) = [package for package in kubernetes_packages() if package.name == "kubelet"]
     program = tmp_path / "program"
     made = []
     for turn in (0o022, 0o077):
@@ -240,3 +252,19 @@ def test_a_package_is_the_same_bit_for_bit_whenever_it_is_made(tmp_path: Path) -
     assert modes["./usr/bin/kubelet"] == "-rwxr-xr-x root/root"
     assert modes["./usr/lib/systemd/system/kubelet.service"] == "-rw------- root/root"
     assert modes["./etc/kubernetes/"] == "drwxr-xr-x root/root"
+
+
+def test_the_former_release_has_names_versions_and_a_repository_of_its_own() -> None:
+    old = versions.FORMER["kubernetes"]
+    assert [image.name for image in images.FORMER_IMAGES] == [
+        f"registry.k8s.io/etcd:{versions.FORMER['etcd']}-0",
+        *(
+            f"registry.k8s.io/kube-{name}:v{old}"
+            for name in ("apiserver", "controller-manager", "scheduler", "proxy")
+        ),
+        f"registry.k8s.io/coredns/coredns:v{versions.FORMER['coredns']}",
+    ]
+    made = {package.name: package.version for package in kubernetes_packages(FORMER[0])}
+    assert made == versions.kubernetes_debs(old)
+    assert aptrepo.kubernetes_repository(old).path == "pkgs.k8s.io/core:/stable:/v1.36/deb"
+    assert FORMER[0].stamps["k8s.io/component-base/version.gitVersion"] == f"v{old}"

@@ -62,7 +62,9 @@ def join(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
         other: bool = True,
     ) -> Outcome:
         first = FakeHost("cp-1", {"Machine": WHOLE.answer()}, {})
-        api = SimpleNamespace(host=first, ca=machines.CA)
+        config = SimpleNamespace(data={"ClusterConfiguration": "kubernetesVersion: v1.37.2"})
+        core = SimpleNamespace(read_namespaced_config_map=lambda name, space: config)
+        api = SimpleNamespace(host=first, ca=machines.CA, core=core)
 
         def connect(cluster: Cluster, besides: str = "") -> SimpleNamespace:
             if besides and not other:

@@ -50,8 +50,8 @@ def _change(document: dict[str, Any], path: list[str], value: object) -> dict[st
         (
             ["kubernetesVersion"],
             "v1.38.0",
-            "the cluster runs v1.37.2 and group_data says v1.38.0; set kubernetes_version back (an"
-            " upgrade goes node by node, which this stage does not do)",
+            "the cluster runs v1.37.2 and group_data says v1.38.0; run deploys/upgrade.py, or"
+            " set kubernetes_version back",
         ),
     ],
 )

@@ -162,6 +162,27 @@ def test_packages_that_are_as_wanted_cost_one_question_and_no_command() -> None:
     )
 
 
+def test_the_packages_of_a_node_are_of_another_version_only_by_an_upgrade() -> None:
+    machine = _whole()
+    machine.packages["kubelet"] = ("1.36.3-1.1", "hold")
+
+    def installed(there: Machine) -> Outcome:
+        options = {"source": "kubernetes", "node": "1.37.2", "data": DATA}
+        return _on(there, packages.installed, KUBELET, **options)
+
+    machine.secret.append(traces.KUBELET_CONF)
+    assert installed(machine) == Outcome(
+        commands=["false"],
+        logs=[
+            "it runs Kubernetes 1.36.3 and group_data says 1.37.2; run deploys/upgrade.py, or set"
+            " kubernetes_version back"
+        ],
+        asked=1,
+    )
+    machine.secret.clear()
+    assert installed(machine).logs == ["kubelet: 1.36.3-1.1 -> 1.37.2-1.1"]
+
+
 def test_an_older_version_is_replaced_and_held() -> None:
     machine = _whole()
     machine.packages["kubelet"] = ("1.36.0-1.1", "install")
@@ -493,9 +514,12 @@ def _node(machine_id: str) -> SimpleNamespace:
 
 
 def _worker(
-    monkeypatch: pytest.MonkeyPatch, machine: Machine, registered: str | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    machine: Machine,
+    registered: str | None = None,
+    runs: str = "1.37.2",
 ) -> Outcome:
-    """`registered`: the machine-id that the API has of w-1."""
+    """`registered`: the machine-id that the API has of w-1; `runs`: the cluster's version."""
 
     def read_node(name: str) -> SimpleNamespace:
         assert name == "w-1"
@@ -503,11 +527,27 @@ def _worker(
             raise ApiException(status=404)
         return _node(registered)
 
-    api = SimpleNamespace(core=SimpleNamespace(read_node=read_node), ca=machines.CA)
+    text = f"kubernetesVersion: v{runs}\n"
+    config = SimpleNamespace(data={"ClusterConfiguration": text})
+    core = SimpleNamespace(
+        read_node=read_node, read_namespaced_config_map=lambda name, space: config
+    )
+    api = SimpleNamespace(core=core, ca=machines.CA)
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
     monkeypatch.setattr(tokens, "for_joining", lambda api: TOKEN)
     monkeypatch.setattr(tokens, "ca_hash", lambda ca: "sha256:00")
     return _on(machine, kubeadm.worker, CLUSTER, name="w-1")
+
+
+def test_no_worker_joins_a_cluster_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _worker(monkeypatch, Machine(), runs="1.36.3") == Outcome(
+        commands=["false"],
+        logs=[
+            "the cluster runs v1.36.3 and group_data says v1.37.2; run deploys/upgrade.py --exclude"
+            " w-1 first, or set kubernetes_version back"
+        ],
+        asked=1,
+    )
 
 
 def _joined() -> Machine:

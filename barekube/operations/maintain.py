@@ -1,0 +1,111 @@
+"""The monthly work on a machine: its distribution's packages, and a reboot where one is due."""
+
+import time
+from collections.abc import Generator
+
+from paramiko import SSHException
+from pyinfra import host, state
+from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+
+from barekube import api as cluster_api
+from barekube import maintain, remote, settings, upgrade
+from barekube.cluster import Cluster
+from barekube.facts.maintain import UpkeepFact
+from barekube.operations import packages, roll
+from barekube.operations.order import answering, changing, refuse
+from barekube.operations.upgradable import ask
+
+_BOOT_LIMIT = 900
+_BOOT_ID = StringCommand("cat", "/proc/sys/kernel/random/boot_id")
+
+
+@operation()
+def listed() -> Generator[StringCommand]:
+    """The package lists are today's, if packages are to be upgraded."""
+    if not host.data.get("packages"):
+        host.noop("no packages are to be upgraded")
+        return
+    yield changing(f"{packages.FINISH}; {packages.APT} update")
+
+
+@operation()
+def maintained(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """This host has its distribution's packages and runs its newest kernel; drained meanwhile.
+
+    One round trip where nothing is to do, and without data, where it only says what there is.
+    """
+    yield from answering(_maintained(cluster))
+
+
+def _maintained(cluster: Cluster) -> Generator[PyinfraCommand]:
+    upkeep = host.get_fact(UpkeepFact)
+    if upkeep is None:
+        yield from refuse("it cannot be looked at; mend the error above, then run again")
+        return
+    wanted, asked = bool(host.data.get("packages")), bool(host.data.get("reboot"))
+    if not wanted and not asked:
+        for phrase in maintain.report(upkeep):
+            host.log(phrase)
+        host.noop("nothing was asked for (--data packages=true, --data reboot=true)")
+        return
+    reason = "asked for" if asked else maintain.reboot_reason(upkeep)
+    upgradable = upkeep.upgradable if wanted else ()
+    if not upgradable and not reason:
+        host.noop("its packages are up to date, and no reboot is due")
+        return
+    if sentence := roll.halted() or _hindrance(cluster):
+        yield from refuse(sentence)
+        return
+    for name in upgradable:
+        host.log(f"{name}: upgrade")
+    if reason:
+        host.log(f"reboot: {reason}")
+    yield from roll.drained(cluster, lambda: _work(upgradable, asked))
+
+
+def _hindrance(cluster: Cluster) -> str | None:
+    """Why no node may go away now, or None: another one is not well."""
+    active = {each.name for each in settings.hosts() if each in state.active_hosts}
+    seen = ask(cluster_api.connect(cluster))
+    # Of itself a node is let back at the end, also by a run after one that was cut off.
+    others = [name for name in seen.kubelets if name == host.name or name not in active]
+    return next(iter(upgrade.not_well(seen, others)), None)
+
+
+def _work(upgradable: tuple[str, ...], asked: bool) -> Generator[PyinfraCommand]:
+    if upgradable:
+        yield changing(f"{packages.FINISH}; {packages.APT} --with-new-pkgs upgrade; sync")
+    upkeep = host.get_fact(UpkeepFact)
+    if upkeep is None:
+        yield from refuse("it cannot be looked at; mend the error above, then run again")
+    elif asked or maintain.reboot_reason(upkeep):
+        yield FunctionCommand(_reboot, (), {})
+
+
+def _reboot(state: State, host: Host) -> bool:
+    before = _boot_id(host)
+    try:
+        command = StringCommand("systemctl reboot --no-block")
+        host.run_shell_command(command, _sudo=remote.sudo(host))
+    except (OSError, SSHException):
+        pass  # It goes down faster than it answers.
+    end = time.monotonic() + _BOOT_LIMIT
+    said = time.monotonic()
+    while time.monotonic() < end:
+        time.sleep(5)
+        if remote.reconnect(host) and _boot_id(host) not in (None, before):
+            return True
+        if time.monotonic() - said > 30:
+            said = time.monotonic()
+            host.log(f"waiting for its SSH, {end - said:.0f} s of {_BOOT_LIMIT} s are left")
+    host.log(f"it does not answer {_BOOT_LIMIT} s after its reboot; look at its console")
+    return False
+
+
+def _boot_id(host: Host) -> str | None:
+    try:
+        done, output = host.run_shell_command(_BOOT_ID, print_output=False, print_input=False)
+    except (OSError, SSHException):
+        return None
+    return output.stdout if done else None

@@ -1,0 +1,142 @@
+"""Work on one node after the other: each is drained, Ready again, and let back before the next."""
+
+import functools
+from collections.abc import Callable, Generator
+from datetime import datetime
+from typing import Any
+
+from pyinfra import host, state
+from pyinfra.api import FunctionCommand, Host, State
+from pyinfra.api.command import PyinfraCommand
+
+from barekube import api as cluster_api
+from barekube import drain, nodes, upgrade
+from barekube.api import API_ERRORS, Api, phrase
+from barekube.cluster import Cluster
+from barekube.facts.upgrade import EtcdFact
+from barekube.operations.order import refuse, wait
+
+# On a node that we cordoned: a roll that was cut off is to let it back, one of a user's not.
+MARK = "barekube/cordoned"
+_DRAIN_LIMIT, READY_LIMIT = 600, 600
+
+
+def answered(function: Callable[..., bool]) -> Callable[..., bool]:
+    """Let a step whose API fails fail its host with a sentence."""
+
+    @functools.wraps(function)
+    def run(state: State, host: Host, *arguments: Any) -> bool:  # noqa: ANN401
+        try:
+            return function(state, host, *arguments)
+        except API_ERRORS as error:
+            host.log(f"{phrase(error)}; run this again, which goes on from here")
+            return False
+
+    return run
+
+
+def halted() -> str | None:
+    """The sentence for a host that comes after one that failed."""
+    failed = sorted(each.name for each in state.failed_hosts)
+    if not failed:
+        return None
+    return (
+        f"left as it is, for {failed[0]} failed; mend that, or leave it out by --exclude"
+        f" {failed[0]}, then run this again"
+    )
+
+
+def etcd_troubles() -> list[str]:
+    """What is wrong with etcd, as this host's member sees it."""
+    said = host.get_fact(EtcdFact)
+    if said is None:
+        return ["etcd cannot be asked; mend the error above, then run again"]
+    return upgrade.etcd_troubles(*said)
+
+
+def drained(
+    cluster: Cluster, work: Callable[[], Generator[PyinfraCommand]], version: str | None = None
+) -> Generator[PyinfraCommand]:
+    """Do `work` while this host's node is drained, then wait until it is well (with kubelet
+    `version`, if one is given), and let it back."""
+    control_plane = cluster.node(host.name).control_plane
+    if control_plane and state.is_executing and (troubles := etcd_troubles()):
+        # Two of three members are enough, and one of two is not.
+        yield from refuse(troubles[0])
+        return
+    began: list[datetime | None] = []
+    yield FunctionCommand(_drain, (cluster, began), {})
+    yield from work()
+    yield FunctionCommand(_await_well, (cluster, began, version), {})
+    yield FunctionCommand(let_back, (cluster,), {})
+
+
+@answered
+def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | None]) -> bool:
+    api = cluster_api.connect(cluster)
+    node = nodes.lookup(api, host.name)
+    if node is None:
+        host.log(f"{host.name} is not in the cluster; run deploys/workers.py first")
+        return False
+    began.append(renewed(api, host.name))
+    if not node.spec.unschedulable:
+        mark(api, host.name, "true")
+    why = drain.drain(host, api, host.name, _DRAIN_LIMIT)
+    if why is None:
+        return True
+    host.log(f"{why}; nothing more is drained, and this node takes pods as before")
+    let_back(state, host, cluster)
+    return False
+
+
+@answered
+def let_back(state: State, host: Host, cluster: Cluster) -> bool:
+    """Uncordon the node, if we cordoned it."""
+    api = cluster_api.connect(cluster)
+    node = nodes.lookup(api, host.name)
+    if node is not None and MARK in (node.metadata.annotations or {}):
+        drain.uncordon(api, host.name)
+        mark(api, host.name, None)
+    return True
+
+
+def mark(api: Api, name: str, value: str | None) -> None:
+    api.core.patch_node(name, {"metadata": {"annotations": {MARK: value}}})
+
+
+def renewed(api: Api, name: str) -> datetime | None:
+    """When the kubelet of a node last said that it lives."""
+    leases = cluster_api.coordination(api)
+    lease = cluster_api.found(leases.read_namespaced_lease, name, "kube-node-lease")
+    return lease.spec.renew_time if lease else None
+
+
+def _await_well(
+    state: State, host: Host, cluster: Cluster, before: list[datetime | None], version: str | None
+) -> bool:
+    """Wait until the node is Ready by a word of its kubelet's that is newer than `before`, and the
+    pods that belong to the node are; with kubelet `version`, if one is given."""
+
+    def lacking() -> str | None:
+        api = cluster_api.connect(cluster)
+        node = nodes.lookup(api, host.name)
+        if node is None or not nodes.is_ready(node):
+            return nodes.why_not_ready(node) if node else "its node is gone"
+        if renewed(api, host.name) == before[0]:
+            return "its kubelet is silent"
+        runs = node.status.node_info.kubelet_version.removeprefix("v")
+        if version not in (None, runs):
+            return f"its kubelet is {runs} yet"
+        here = f"spec.nodeName={host.name}"
+        return upgrade.starting(
+            api.core.list_namespaced_pod("kube-system", field_selector=here).items
+        )
+
+    why = wait("its node", READY_LIMIT, lacking)
+    if why is None:
+        return True
+    host.log(
+        f"not well after {READY_LIMIT} s: {why}; look at `journalctl -u kubelet` on it and run this"
+        " again, which lets it back too"
+    )
+    return False

@@ -1,0 +1,222 @@
+"""What an upgrade finds before its first change: which steps lack, and what speaks against it."""
+
+from collections.abc import Collection, Generator, Iterable
+from datetime import UTC, datetime
+
+import yaml
+from gevent.lock import RLock
+from kubernetes import client as k8s
+from pyinfra import host, state
+from pyinfra.api import operation
+from pyinfra.api.command import PyinfraCommand
+
+from barekube import api as cluster_api
+from barekube import nodes, remote, settings, upgrade, versions
+from barekube.api import Api, Trouble
+from barekube.cluster import Cluster
+from barekube.dpkg import plan
+from barekube.facts.machine import Found, Machine
+from barekube.facts.upgrade import Offered, RemainsFact
+from barekube.facts.verify import LookFact
+from barekube.operations import packages, roll
+from barekube.operations.order import acts_for_the_cluster, answering, refuse, without_api
+from barekube.upgrade import Step
+
+# What the first operation saw, while preparing and while executing, by host.
+_lacking: dict[tuple[bool, str], list[Step]] = {}
+_findings: dict[tuple[bool, str], list[str]] = {}
+_states: dict[bool, upgrade.State] = {}
+# Seen by a host's first operation, used by its second.
+looked: dict[tuple[bool, str], tuple[Found, upgrade.Remains]] = {}
+_lock = RLock()
+
+
+def _exact() -> dict[str, str | None]:
+    return versions.kubernetes_debs(host.data.kubernetes_version) | {
+        "containerd.io": versions.CONTAINERD_DEB
+    }
+
+
+def found_packages() -> Found | None:
+    """The packages of Kubernetes and the runtime that this host has."""
+    found: Found | None = host.get_fact(Machine, packages=list(_exact()))
+    return found
+
+
+@operation()
+def examined(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """What this host lacks, and what of it speaks against an upgrade, is known."""
+    yield from answering(_examined(cluster))
+
+
+def _examined(cluster: Cluster) -> Generator[PyinfraCommand]:
+    key = (state.is_executing, host.name)
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble as trouble:
+        yield from without_api(str(trouble))
+        return
+    if host.name not in _state(api).kubelets:
+        yield from refuse(
+            f"{host.name} is not in the cluster; leave it out by --exclude {host.name}"
+        )
+        return
+    steps = _steps(cluster, _state(api))
+    if steps is None:
+        yield from refuse("it cannot be examined; mend the error above, then run again")
+        return
+    _lacking[key] = steps
+    _findings[key] = _own_findings(cluster) if steps else []
+    host.noop(f"{len(steps)} steps lack to {cluster.version}")
+
+
+def _state(api: Api) -> upgrade.State:
+    """The cluster as it was at the run's beginning."""
+    with _lock:
+        if state.is_executing not in _states:
+            _states[state.is_executing] = ask(api)
+        return _states[state.is_executing]
+
+
+def ask(api: Api) -> upgrade.State:
+    """The cluster as it is now."""
+    config = api.core.read_namespaced_config_map("kubeadm-config", "kube-system").data
+    proxy = api.apps.read_namespaced_daemon_set("kube-proxy", "kube-system")
+    there = api.core.list_node().items
+    pods = api.core.list_namespaced_pod("kube-system", label_selector="tier=control-plane").items
+    troubled = {
+        each.metadata.name: nodes.why_not_ready(each) or "it is not Ready"
+        for each in there
+        if not nodes.is_ready(each)
+    }
+    for pod in pods:
+        if why := upgrade.starting([pod]):
+            troubled.setdefault(pod.spec.node_name, why)
+    return upgrade.State(
+        version=yaml.safe_load(config["ClusterConfiguration"])["kubernetesVersion"].lstrip("v"),
+        kubelets={
+            each.metadata.name: each.status.node_info.kubelet_version.lstrip("v") for each in there
+        },
+        servers={
+            pod.spec.node_name: upgrade.tag(pod.spec.containers[0].image)
+            for pod in pods
+            if pod.metadata.labels.get("component") == "kube-apiserver"
+        },
+        proxy=upgrade.tag(proxy.spec.template.spec.containers[0].image),
+        cordoned=frozenset(
+            each.metadata.name for each in there if roll.MARK in (each.metadata.annotations or {})
+        ),
+        troubled=troubled,
+    )
+
+
+def _steps(cluster: Cluster, seen: upgrade.State) -> list[Step] | None:
+    known = looked.pop((state.is_executing, host.name), None)
+    found, remains = known or (found_packages(), host.get_fact(RemainsFact))
+    if found is None or remains is None:
+        return None
+    return upgrade.steps(
+        host.name,
+        cluster.node(host.name).control_plane,
+        found.packages,
+        versions.written_out(_exact(), found.release),
+        remains,
+        seen,
+        cluster.version,
+    )
+
+
+def _own_findings(cluster: Cluster) -> list[str]:
+    look, found = host.get_fact(LookFact), found_packages()
+    if look is None or found is None:
+        return ["it cannot be examined; mend the error above, then run again"]
+    now = datetime.now(UTC)
+    result = [upgrade.room(look.free, look.size), upgrade.ending(look.ends, now)]
+    wanted = plan(versions.kubernetes_debs(cluster.version), found.packages).install
+    if wanted:
+        source = settings.source("kubernetes", found.release)
+        text = packages.render(source, packages.key_path_of(source.name))
+        offered = host.get_fact(Offered, source=text, packages=wanted)
+        if offered is None or (missing := sorted(set(wanted) - offered)):
+            named = " ".join(wanted if offered is None else missing)
+            result.append(f"{source.uri} does not offer it {named}; mend group_data's source")
+    if cluster.node(host.name).control_plane:
+        result += roll.etcd_troubles()
+    return [each for each in result if each]
+
+
+@operation()
+def passed(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """Nothing speaks against the upgrade; if something does, all stop before the first change."""
+    yield from answering(_passed(cluster))
+
+
+def _passed(cluster: Cluster) -> Generator[PyinfraCommand]:
+    phase = state.is_executing
+    active = [each.name for each in settings.hosts() if each in state.active_hosts]
+    lacking = [name for name in active if _lacking.get((phase, name))]
+    if not lacking:
+        host.noop(f"every host of this run has {cluster.version}")
+        return
+    found = {name: _findings.get((phase, name), []) for name in active}
+    if acts_for_the_cluster():
+        found[host.name] = [*found[host.name], *_cluster_findings(cluster, active, lacking)]
+    others = sorted(name for name, sentences in found.items() if sentences)
+    if found[host.name]:
+        for sentence in found[host.name][:-1]:
+            host.log(sentence)
+        yield from refuse(found[host.name][-1])
+    elif others or _silent(active):
+        named = ", ".join([*others, *_silent(active)])
+        yield from refuse(f"nothing is changed here while {named} has problems")
+    else:
+        host.noop("nothing speaks against it")
+
+
+def _silent(active: Collection[str]) -> list[str]:
+    """The hosts that were to take part and do not."""
+    return [
+        each.name
+        for each in settings.hosts()
+        if state.is_host_in_limit(each) and each.name not in active
+    ]
+
+
+def _cluster_findings(cluster: Cluster, active: list[str], lacking: list[str]) -> list[str]:
+    api = cluster_api.connect(cluster)
+    seen = _state(api)
+    if wrong := upgrade.refusals(seen, cluster.version):
+        return wrong
+    silent = [
+        f"{name} is not in this run; bring it up, or leave it out by --exclude {name}"
+        for name in _silent(active)
+    ]
+    drained = [name for name in lacking if Step.DRAIN in _lacking[state.is_executing, name]]
+    budgets = k8s.PolicyV1Api(api.client).list_pod_disruption_budget_for_all_namespaces().items
+    pods = api.core.list_pod_for_all_namespaces().items if budgets else []
+    return [
+        *silent,
+        *upgrade.not_well(seen, set(seen.kubelets) - set(active)),
+        *(
+            upgrade.deprecated(_metrics(cluster), cluster.version)
+            if seen.version != cluster.version
+            else []
+        ),
+        *upgrade.blocked(budgets, pods, drained),
+    ]
+
+
+def _metrics(cluster: Cluster) -> Iterable[str]:
+    """The lines of /metrics of every control plane's API server: each counts its own requests."""
+    for other in settings.control_plane_hosts():
+        if remote.reach(other):
+            answer = Api(other, cluster).client.call_api("/metrics", "GET", _preload_content=False)
+            yield from answer.data.decode().splitlines()
+
+
+def lacking(cluster: Cluster, only: tuple[Step, ...]) -> list[Step] | None:
+    """What the host lacks by now, of `only`; asked again where there was something."""
+    steps: list[Step] | None = _lacking.get((state.is_executing, host.name), [])
+    if steps and state.is_executing:
+        steps = _steps(cluster, ask(cluster_api.connect(cluster)))
+    return None if steps is None else [each for each in steps if each in only]

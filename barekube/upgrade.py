@@ -1,0 +1,300 @@
+"""Which steps bring a living cluster to another version of Kubernetes, and what speaks against it.
+
+Decided from the cluster and the hosts as they are, so that an upgrade that was cut off is finished.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from pathlib import PurePosixPath
+from typing import Any
+
+from packaging.version import Version
+
+from barekube.dpkg import FoundPackage, plan
+from barekube.traces import MASTER_FILES
+
+BACKUPS = "/var/lib/barekube"
+_SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+_MOST_BEHIND = 3  # minors that a kubelet may be older than its API server
+_LEAST_DAYS = 7
+_LEAST_SHARE, _LEAST_KIB = 0.2, 5_000_000
+
+
+class Step(Enum):
+    """What one host lacks, in this order."""
+
+    KUBEADM = "install kubeadm"
+    APPLY = "kubeadm upgrade apply"
+    NODE = "kubeadm upgrade node"
+    DRAIN = "drain"
+    PACKAGES = "install the other packages, restart kubelet, wait for Ready"
+    UNCORDON = "uncordon"
+
+
+@dataclass(frozen=True)
+class State:
+    """The cluster as its API has it, versions without the v. `version` is kubeadm's record of it,
+    `servers` are the API servers by node, `proxy` is that of kube-proxy's DaemonSet; `cordoned`
+    are the nodes that a roll of ours cordoned, `troubled` the nodes that are not well, with why."""
+
+    version: str
+    kubelets: Mapping[str, str]
+    servers: Mapping[str, str]
+    proxy: str
+    cordoned: frozenset[str] = frozenset()
+    troubled: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def oldest_server(self) -> str:
+        return min([self.version, *self.servers.values()], key=Version)
+
+
+@dataclass(frozen=True)
+class Remains:
+    """Files of a host (path to size), and the images in its static pods' manifests."""
+
+    files: Mapping[str, int]
+    images: Sequence[str] = ()
+
+    def behind(self, wanted: str) -> bool:
+        """Whether a static pod of Kubernetes' own is not the wanted one, or not there."""
+        tags = {_short(image): tag(image) for image in self.images}
+        return any(tags.get(name) != wanted for name in _SERVERS)
+
+
+def _short(image: str) -> str:
+    return image.rpartition("/")[2].partition(":")[0]
+
+
+def tag(image: str) -> str:
+    """'registry.k8s.io/kube-proxy:v1.37.2' -> '1.37.2'."""
+    return image.rpartition(":")[2].partition("@")[0].removeprefix("v")
+
+
+def steps(
+    name: str,
+    control_plane: bool,
+    found: Mapping[str, FoundPackage],
+    exact: Mapping[str, str | None],
+    remains: Remains,
+    cluster: State,
+    wanted: str,
+) -> list[Step]:
+    """What node `name` lacks. `exact` are its packages as wanted, `found` those that it has.
+
+    First the servers of all control planes, then the kubelets: none may be newer than any server.
+    """
+    result = []
+    runs_old = cluster.kubelets.get(name) != wanted
+    others = [version for node, version in cluster.servers.items() if node != name]
+    if control_plane and (remains.behind(wanted) or {cluster.version, cluster.proxy} != {wanted}):
+        # kubeadm's apply renews the cluster's own settings too, and can be done again.
+        first = cluster.version != wanted or wanted not in others
+        result.append(Step.APPLY if first else Step.NODE)
+    elif not control_plane and runs_old:
+        result.append(Step.NODE)
+    kubeadm = plan({"kubeadm": exact["kubeadm"]}, found)
+    if kubeadm.said:
+        result.insert(0, Step.KUBEADM)
+    rest = plan({key: value for key, value in exact.items() if key != "kubeadm"}, found)
+    if runs_old or rest.said:
+        result += [Step.DRAIN, Step.PACKAGES]
+    if runs_old or rest.said or name in cluster.cordoned:
+        result.append(Step.UNCORDON)
+    return result
+
+
+def refusals(cluster: State, wanted: str) -> list[str]:
+    """Why the cluster cannot be brought to version `wanted` at all, a sentence each."""
+    new = Version(wanted)
+    newest = max(
+        [cluster.version, *cluster.servers.values(), *cluster.kubelets.values()], key=Version
+    )
+    if Version(newest) > new:
+        return [
+            f"the cluster has {newest} and cannot go back to {wanted}; set kubernetes_version to"
+            f" {newest} or a later one"
+        ]
+    old = Version(cluster.oldest_server)
+    if (new.major, new.minor) > (old.major, old.minor + 1):
+        return [
+            f"from {old} to {wanted} skips {old.major}.{old.minor + 1}; set kubernetes_version to a"
+            " version of that, and upgrade once more after it"
+        ]
+    return [
+        f"the kubelet of {node} is {version}, more than {_MOST_BEHIND} minors older than {wanted};"
+        " upgrade that node first, or remove it"
+        for node, version in cluster.kubelets.items()
+        if new.minor - Version(version).minor > _MOST_BEHIND
+    ]
+
+
+def not_well(cluster: State, left_out: Collection[str]) -> list[str]:
+    """Nodes and control planes that have to be well before anything begins; a worker that the
+    limit leaves out need not be."""
+    return [
+        f"{name} is not well ({why}); mend it"
+        + ("" if name in cluster.servers else ", or leave it out by --exclude")
+        for name, why in cluster.troubled.items()
+        if name in cluster.servers or name not in left_out
+    ]
+
+
+def room(free: int, size: int) -> str | None:
+    """A sentence if /var (KiB) has too little room for images, packages and a backup."""
+    if free >= min(size * _LEAST_SHARE, _LEAST_KIB):
+        return None
+    return f"{free / 1e6:.1f} GB of {size / 1e6:.1f} are free under /var; make room for new images"
+
+
+def ending(ends: Mapping[str, datetime], now: datetime) -> str | None:
+    """A sentence if a certificate ends within a week; `ends` by file."""
+    file, end = min(ends.items(), key=lambda item: item[1], default=("", now + timedelta(365)))
+    if end - now > timedelta(days=_LEAST_DAYS):
+        return None
+    return (
+        f"{file} ends on {end.astimezone(UTC):%Y-%m-%d}; renew it first (`kubeadm certs renew all`"
+        " on a control plane, a kubelet renews its own)"
+    )
+
+
+def etcd_troubles(members: Sequence[str], health: str) -> list[str]:
+    """What is wrong with etcd. `members` are the lines of `etcdctl member list`, `health` is the
+    JSON of `etcdctl endpoint health --cluster`, which looks for alarms too."""
+    result = []
+    for line in members:
+        identity, _, rest = line.partition(", ")
+        if rest.startswith("unstarted"):
+            result.append(f"etcd's member {identity} was added and never started; remove it")
+    try:
+        answers = json.loads(health)
+    except ValueError:
+        return [*result, "etcd does not answer; look at `crictl logs` of it"]
+    return result + [
+        f"etcd at {each['endpoint']} is not healthy ({each.get('error', 'no answer')}); mend it"
+        for each in answers
+        if not each.get("health")
+    ]
+
+
+_DEPRECATED = re.compile(r"apiserver_requested_deprecated_apis\{(.*)\} 1")
+
+
+def deprecated(metrics: Iterable[str], wanted: str) -> list[str]:
+    """The APIs that were asked for since an API server's start and that version `wanted` has no
+    more; `metrics` are the lines of its /metrics."""
+    result = {}
+    for line in metrics:
+        match = _DEPRECATED.match(line)
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', match[1])) if match else {}
+        removed = labels.get("removed_release")
+        if not removed or Version(removed) > Version(wanted):
+            continue
+        what = "/".join(filter(None, (labels["group"], labels["version"], labels["resource"])))
+        result[what] = (
+            f"{what} is in use and gone since {removed}; its users (in the audit log:"
+            " k8s.io/deprecated) have to change first, then restart kube-apiserver"
+        )
+    return list(result.values())
+
+
+def blocked(budgets: Iterable[Any], pods: Iterable[Any], draining: Collection[str]) -> list[str]:
+    """The budgets that let go no pod of a node that is to be drained, as the API's objects."""
+    result = []
+    evicted = [
+        pod
+        for pod in pods
+        if pod.spec.node_name in draining
+        and pod.status.phase not in ("Succeeded", "Failed")
+        and not bound(pod)
+    ]
+    for budget in budgets:
+        if budget.status is None or budget.status.disruptions_allowed:
+            continue
+        for pod in evicted:
+            if pod.metadata.namespace == budget.metadata.namespace and selects(
+                budget.spec.selector, pod.metadata.labels or {}
+            ):
+                space = pod.metadata.namespace
+                result.append(
+                    f"PodDisruptionBudget {space}/{budget.metadata.name} lets no pod go, and"
+                    f" {pod.metadata.name} runs on {pod.spec.node_name}; give it more replicas, or"
+                    " loosen the budget"
+                )
+                break
+    return result
+
+
+def bound(pod: Any) -> bool:  # noqa: ANN401
+    """Whether a pod belongs to its node: a DaemonSet's, or a static one."""
+    return any(each.kind in ("DaemonSet", "Node") for each in pod.metadata.owner_references or [])
+
+
+def starting(pods: Iterable[Any]) -> str | None:
+    """The first of the pods that belong to a node that is not ready, or None."""
+    for pod in pods:
+        ready = any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
+        if bound(pod) and not pod.metadata.deletion_timestamp and not ready:
+            return f"{pod.metadata.namespace}/{pod.metadata.name} is not ready"
+    return None
+
+
+def selects(selector: Any, labels: Mapping[str, str]) -> bool:  # noqa: ANN401
+    """Whether a LabelSelector fits; an empty one of a budget fits all, none at all nothing."""
+    if selector is None:
+        return False
+    fits = {
+        "In": lambda key, values: labels.get(key) in values,
+        "NotIn": lambda key, values: labels.get(key) not in values,
+        "Exists": lambda key, values: key in labels,
+        "DoesNotExist": lambda key, values: key not in labels,
+    }
+    return all(
+        labels.get(key) == value for key, value in (selector.match_labels or {}).items()
+    ) and all(
+        fits[each.operator](each.key, each.values or [])
+        for each in selector.match_expressions or []
+    )
+
+
+def backup(now: datetime, version: str) -> str:
+    """The directory of a backup of a node of `version`."""
+    return f"{BACKUPS}/backup-{now:%Y-%m-%dT%H-%M-%S}-{version}"
+
+
+_KUBELETS = ("/var/lib/kubelet/config.yaml", "/var/lib/kubelet/kubeadm-flags.env")
+_KEPT = (*MASTER_FILES, *_KUBELETS)
+
+
+def lost(files: Mapping[str, int], version: str) -> dict[str, str]:
+    """What a cut-off kubeadm left missing or empty, and the copy of it: {path: copy}.
+
+    kubeadm moves manifests and rewrites keys without syncing them. `version` is that of the
+    installed kubelet: an older backup than that is of no use. Keys and certificates go in pairs.
+    """
+    made = sorted(
+        {
+            str(PurePosixPath(*PurePosixPath(path).parts[:5]))
+            for path in files
+            if path.startswith(f"{BACKUPS}/backup-")
+        }
+    )
+    made = [each for each in made if each.endswith(f"-{version}")]
+    if not made:
+        return {}
+    gone = {path for path in _KEPT if not files.get(path) and files.get(made[-1] + path)}
+    for path in list(gone):
+        pair = {".crt": ".key", ".key": ".crt"}.get(PurePosixPath(path).suffix)
+        other = str(PurePosixPath(path).with_suffix(pair)) if pair else path
+        if files.get(made[-1] + other):
+            gone.add(other)
+    return {path: made[-1] + path for path in sorted(gone)}
+
+
+def batches(names: Sequence[str], size: int) -> list[list[str]]:
+    """The names, `size` at a time."""
+    return [list(names[start : start + size]) for start in range(0, len(names), size)]

@@ -1,0 +1,237 @@
+"""An upgrade from one minor to the next under a client that counts, and under power cuts; by name.
+
+    .venv/bin/python -m bundle build --kubernetes 1.36.3
+    .venv/bin/python -m pytest tests/drills/test_upgrade.py -s
+
+BAREKUBE_SEED chooses the moments and hosts (it is printed), BAREKUBE_CUTS how many there are.
+"""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from barekube import versions
+from lab.paths import DISKS
+from tests.drills.test_power_cuts import LOGS, NAMES, _copy, _lab, _pyinfra
+from tests.lab.conftest import PYINFRA
+from tests.lab.recorder import repository_root, ssh
+
+SEED = os.environ.get("BAREKUBE_SEED", "1")
+CUTS = int(os.environ.get("BAREKUBE_CUTS", "20"))
+# How long upgrade.py takes here, in seconds.
+WHOLE_RUN = int(os.environ.get("BAREKUBE_UPGRADE_SECONDS", "420"))
+OLD, NEW = versions.FORMER["kubernetes"], versions.KUBERNETES
+DEPLOYED = LOGS / "deployed-disks"
+NODE_PORT = 30080
+KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
+_SHOP = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: shop}}
+  template:
+    metadata: {labels: {app: shop}}
+    spec:
+      terminationGracePeriodSeconds: 30
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector: {matchLabels: {app: shop}}
+      containers:
+        - name: shop
+          image: IMAGE
+          # It serves on while its address is taken out of the Service everywhere.
+          args: [netexec, --http-port=8080, --delay-shutdown=15]
+          readinessProbe: {httpGet: {path: /hostname, port: 8080}, periodSeconds: 2}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec:
+  type: NodePort
+  selector: {app: shop}
+  ports: [{port: 80, targetPort: 8080, nodePort: PORT}]
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: shop}
+spec: {MINIMUM, selector: {matchLabels: {app: shop}}}
+"""
+
+
+def _shop(minimum: int) -> None:
+    text = _SHOP.replace("IMAGE", versions.IMAGES["agnhost"]).replace("PORT", str(NODE_PORT))
+    text = text.replace("MINIMUM", f"minAvailable: {minimum}")
+    ssh("cp-1", f"{KUBECTL} apply -f - <<'END'\n{text}\nEND")
+    ssh("cp-1", f"{KUBECTL} rollout status deployment/shop --timeout=150s")
+
+
+class Client:
+    """Asks a Service all the time, and counts."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.failed: list[str] = []
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Client":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._end.wait(0.1):
+            self.asked += 1
+            try:
+                url = f"http://10.77.0.11:{NODE_PORT}/hostname"
+                urllib.request.urlopen(url, timeout=10).read()
+            except (OSError, urllib.error.URLError) as error:
+                self.failed.append(f"{time.strftime('%X')} {error}")
+
+
+@pytest.fixture(scope="module")
+def deployed() -> Iterator[Path]:
+    """The disks of a lab of the former version, with a workload."""
+    _lab("down")
+    _lab("up")
+    run = _pyinfra("deploys/site.py", "-y", "--data", f"kubernetes_version={OLD}")
+    assert run.status == 0, run.text[-6000:]
+    _shop(minimum=1)
+    for name in NAMES:
+        _lab("ssh", name, "sync")
+    for name in NAMES:
+        _lab("power-off", name)
+    shutil.rmtree(DEPLOYED, ignore_errors=True)
+    _copy(DISKS, DEPLOYED)
+    yield DEPLOYED
+    shutil.rmtree(DEPLOYED)
+
+
+def _restore() -> None:
+    for name in NAMES:
+        _lab("power-off", name)
+    shutil.rmtree(DISKS)
+    _copy(DEPLOYED, DISKS)
+    for name in NAMES:
+        _lab("power-on", name)
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        try:
+            ssh("cp-1", f"{KUBECTL} rollout status deployment/shop --timeout=100s")
+            return
+        except (AssertionError, subprocess.TimeoutExpired):
+            time.sleep(2)
+    raise AssertionError("the restored lab does not come up")
+
+
+def _versions() -> dict[str, str]:
+    nodes = json.loads(ssh("cp-1", f"{KUBECTL} get nodes -o json"))["items"]
+    assert not [n for n in nodes if n["spec"].get("unschedulable")]
+    return {n["metadata"]["name"]: n["status"]["nodeInfo"]["kubeletVersion"] for n in nodes}
+
+
+def _is_done() -> None:
+    assert _versions() == dict.fromkeys(NAMES, f"v{NEW}")
+    for stage in ("deploys/upgrade.py", "deploys/site.py"):
+        again = _pyinfra(stage, "--dry", "--json")
+        assert again.status == 0, again.text[-6000:]
+        assert again.would_change() == {}, stage
+
+
+def test_what_site_py_says_on_a_cluster_of_another_version(deployed: Path) -> None:
+    _restore()
+    run = _pyinfra("deploys/site.py", "-y")
+    assert run.status == 1
+    assert f"it runs Kubernetes {OLD} and group_data says {NEW}; run deploys/upgrade.py" in run.text
+    assert _versions() == dict.fromkeys(NAMES, f"v{OLD}")
+
+
+def test_a_budget_that_blocks_is_named_before_anything_is_changed(deployed: Path) -> None:
+    _restore()
+    _shop(minimum=2)
+    run = _pyinfra("deploys/upgrade.py", "-y")
+    assert run.status == 1
+    assert "PodDisruptionBudget default/shop lets no pod go, and shop-" in run.text
+    assert _versions() == dict.fromkeys(NAMES, f"v{OLD}")
+    assert ssh("cp-1", "ls -d /var/lib/barekube/backup-* 2>/dev/null || true") == ""
+
+
+def test_an_upgrade_of_a_minor_fails_no_request_and_leaves_nothing_to_do(deployed: Path) -> None:
+    _restore()
+    with Client() as client:
+        run = _pyinfra("deploys/upgrade.py", "-y")
+    print(f"\nupgrade: {run.seconds:.0f} s, {client.asked} requests, {len(client.failed)} failed")
+    assert run.status == 0, run.text[-8000:]
+    assert client.failed == []
+    assert client.asked > run.seconds
+    snapshot = ssh(
+        "cp-1", "stat -c '%a %s' /var/lib/barekube/backup-*/etcd.db /var/lib/barekube/b*"
+    )
+    assert snapshot.splitlines()[0].startswith("600 ")
+    assert snapshot.splitlines()[-1].startswith("700 ")
+    _is_done()
+
+
+@pytest.mark.parametrize("number", range(CUTS))
+def test_an_upgrade_that_lost_a_hosts_power_is_finished_by_the_next_run(
+    deployed: Path, number: int
+) -> None:
+    _restore()
+    chance = random.Random(f"{SEED}-upgrade-{number}")
+    moment = (number + chance.random()) * WHOLE_RUN / CUTS
+    # Half of them where there is most to break.
+    name = "cp-1" if number % 2 else chance.choice(NAMES)
+    print(f"\nseed {SEED}, cut {number}: {name} after {moment:.1f} s", flush=True)
+    log = LOGS / f"upgrade-{SEED}-{number}.log"
+    with log.open("w") as file:
+        run = subprocess.Popen(
+            [*PYINFRA, "deploys/upgrade.py", "-y"],
+            cwd=repository_root(),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        time.sleep(moment)
+        _lab("power-off", name)
+        run.wait(timeout=1800)
+    assert "Traceback" not in log.read_text(), log.read_text()[-6000:]
+    _lab("power-on", name)
+    again = _pyinfra("deploys/upgrade.py", "-y")
+    (LOGS / f"upgrade-{SEED}-{number}-again.log").write_text(again.text)
+    print(f"  re-run: {again.seconds:.0f} s, status {again.status}", flush=True)
+    assert again.status == 0, again.text[-8000:]
+    _is_done()
+
+
+def test_maintenance_reboots_one_machine_at_a_time_and_fails_no_request(deployed: Path) -> None:
+    _restore()
+    data = ["--data", f"kubernetes_version={OLD}"]
+    before = {name: ssh(name, "cat /proc/sys/kernel/random/boot_id") for name in NAMES}
+    said = _pyinfra("deploys/maintain.py", "-y", *data)
+    assert said.status == 0, said.text[-4000:]
+    with Client() as client:
+        # The client asks through cp-1, which is left out.
+        run = _pyinfra(
+            "deploys/maintain.py", "-y", "--data", "reboot=true", *data, "--limit", "workers"
+        )
+    print(f"\nmaintain: {run.seconds:.0f} s, {client.asked} requests, {len(client.failed)} failed")
+    assert run.status == 0, run.text[-8000:]
+    assert client.failed == []
+    after = {name: ssh(name, "cat /proc/sys/kernel/random/boot_id") for name in NAMES}
+    assert [name for name in NAMES if before[name] != after[name]] == NAMES[1:]

@@ -1,0 +1,50 @@
+"""When a machine is rebooted."""
+
+from dataclasses import replace
+
+import pytest
+
+from barekube.facts.maintain import UpkeepFact
+from barekube.maintain import Upkeep, reboot_reason, report
+
+NONE = Upkeep("6.1.0-40-amd64", 1000, {}, False, ())
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        pytest.param(NONE, None, id="nothing"),
+        pytest.param(replace(NONE, required=True), "/run/reboot-required is there", id="asked for"),
+        pytest.param(
+            Upkeep("6.1.0-9-amd64", 1000, {"6.1.0-40-amd64": 2000}, False, ()),
+            "kernel 6.1.0-9-amd64 runs and 6.1.0-40-amd64 is installed",
+            id="a newer kernel",
+        ),
+        pytest.param(
+            Upkeep("6.1.0-9-amd64", 1000, {"6.1.0-40-amd64": 500}, False, ()),
+            None,
+            id="a newer kernel that the last boot did not choose",
+        ),
+        pytest.param(
+            Upkeep("6.12.25+rpt-rpi-v8", 1000, {"6.12.34+rpt-rpi-2712": 2000}, False, ()),
+            None,
+            id="another machine's kernel",
+        ),
+        pytest.param(
+            Upkeep("6.1.0-40-amd64", 1000, {"6.1.0-9-amd64": 2000}, False, ()),
+            None,
+            id="an older kernel",
+        ),
+    ],
+)
+def test_a_reboot_has_a_reason(host: Upkeep, reason: str | None) -> None:
+    assert reboot_reason(host) == reason
+
+
+def test_what_is_to_do_is_said_with_the_data_that_does_it() -> None:
+    said = ["running 6.1.0-9-amd64", "booted 1000", "required /run/reboot-required"]
+    said += ["kernel 6.1.0-9-amd64 500", "upgrade openssl", "upgrade libssl3", "end"]
+    assert report(UpkeepFact().process(said)) == [
+        "2 packages can be upgraded (openssl, libssl3); --data packages=true does it",
+        "a reboot is due (/run/reboot-required is there); --data reboot=true does it",
+    ]

@@ -1,0 +1,220 @@
+"""What an upgrade does on a host, every command in its order."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pyinfra.api import StringCommand
+
+import barekube.api
+from barekube import drain, settings, upgrade, versions
+from barekube.cluster import Cluster, Node
+from barekube.operations import maintain, packages, roll, units, upgradable
+from barekube.operations import upgrade as operations
+from barekube.upgrade import State, Step
+from tests.plan.machines import Machine
+from tests.unit.harness import Answers, Outcome, outcome
+
+OLD, NEW = "1.36.3", versions.KUBERNETES
+CLUSTER = Cluster(
+    "home",
+    NEW,
+    "api.home",
+    6443,
+    "10.96.0.0/12",
+    "10.32.0.0/12",
+    (Node("cp-1", "192.0.2.11", True), Node("w-1", "192.0.2.21", False)),
+)
+HEALTHY = ["health", '[{"endpoint":"https://192.0.2.11:2379","health":true}]', "end"]
+
+
+class Operation:
+    """In the place of an operation that has tests of its own."""
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+
+    def _inner(self, **options: Any) -> Iterator[Any]:  # noqa: ANN401
+        yield StringCommand(self._words, *map(str, options.get("wanted", ())))
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A cluster of the old version, nothing of it upgraded yet."""
+    state = State(OLD, {"cp-1": OLD, "w-1": OLD}, {"cp-1": OLD}, OLD)
+    api = SimpleNamespace(
+        core=SimpleNamespace(
+            read_namespaced_config_map=lambda name, space: SimpleNamespace(
+                metadata=SimpleNamespace(annotations={}),
+                data=dict.fromkeys(("ClusterConfiguration", "kubelet", "config.conf"), ""),
+            )
+        )
+    )
+    monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
+    monkeypatch.setattr(barekube.api, "opened", lambda: None)
+    for module in (operations, upgradable, maintain):
+        monkeypatch.setattr(module, "ask", lambda api: state)
+    monkeypatch.setattr(packages, "installed", Operation("install"))
+    monkeypatch.setattr(units, "configured", Operation("configure"))
+    monkeypatch.setattr(settings, "control_plane_hosts", lambda: [SimpleNamespace(name="cp-1")])
+    yield
+    upgradable._lacking.clear()
+
+
+def _answers(**changed: list[str]) -> Answers:
+    debs = {name: (f"{OLD}-1.1", "hold") for name in ("kubeadm", "kubelet", "kubectl")}
+    return {
+        "Machine": Machine(packages=debs).answer(),
+        "RemainsFact": ["end"],
+        "EtcdFact": HEALTHY,
+        **changed,
+    }
+
+
+def _on(name: str, operation: Any, *arguments: object, **changed: Any) -> Outcome:  # noqa: ANN401
+    upgradable._lacking[True, name] = list(Step)
+    data = {"kubernetes_version": NEW, "bundle_url": None, **changed.pop("data", {})}
+    return outcome(operation, *arguments, answers=_answers(**changed), name=name, data=data)
+
+
+def _beginnings(done: Outcome) -> list[str]:
+    """The commands without the lock that each takes, and without kubeadm's configuration."""
+    plain = [command.rpartition(">/run/lock/barekube; ")[2] for command in done.commands]
+    return [command.rpartition("umask 022; ")[2] for command in plain]
+
+
+def test_a_control_plane_gets_kubeadm_then_its_servers_and_keeps_our_notes(cluster: None) -> None:
+    done = _on("cp-1", operations.servers, CLUSTER)
+    assert _beginnings(done) == [
+        "install kubeadm",
+        "kubeadm upgrade apply --config /run/barekube/kubeadm.yaml --yes; sync'",
+        "_annotate()",
+        "_await_servers()",
+    ]
+    assert f"kubernetesVersion: v{NEW}" in done.stdin[0]
+
+
+def test_a_worker_is_configured_drained_renewed_and_let_back(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after = State(NEW, {"cp-1": OLD, "w-1": OLD}, {"cp-1": NEW}, NEW)
+    for module in (operations, upgradable):
+        monkeypatch.setattr(module, "ask", lambda api: after)
+    assert _beginnings(_on("w-1", operations.node, CLUSTER)) == [
+        "install kubeadm",
+        "kubeadm upgrade node --config /run/barekube/kubeadm.yaml; sync'",
+        "_drain()",
+        "install kubelet kubeadm kubectl kubernetes-cni cri-tools",
+        "install containerd.io",
+        "configure",
+        "systemctl daemon-reload; systemctl restart kubelet; rm -rf /etc/kubernetes/tmp; sync'",
+        "_await_well()",
+        "let_back()",
+    ]
+
+
+def test_no_kubelet_gets_newer_than_an_api_server(cluster: None) -> None:
+    assert _on("w-1", operations.node, CLUSTER).logs == [
+        "cp-1 has to be upgraded first: no kubelet may be newer than an API server; run this"
+        " without --limit"
+    ]
+
+
+def test_a_control_plane_is_touched_only_while_all_of_etcd_is_healthy(cluster: None) -> None:
+    lame = ["1, unstarted, , https://192.0.2.12:2380, , false", *HEALTHY]
+    for operation in (operations.servers, operations.node):
+        done = _on("cp-1", operation, CLUSTER, EtcdFact=lame)
+        assert done.commands == ["false"]
+    assert (
+        _on("cp-1", operations.servers, CLUSTER, EtcdFact=lame).logs[-1]
+        == "etcd's member 1 was added and never started; remove it"
+    )
+
+
+def test_a_backup_has_a_verified_snapshot_on_one_control_plane(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrade, "backup", lambda now, version: f"/b-{version}")
+    done = _on("w-1", operations.backed_up, CLUSTER)
+    assert done.logs == [f"/b-{OLD}: keys, manifests, settings"]
+    assert "etcdctl" not in done.commands[0]
+    script = operations._BACKUP.format(target="/b", snapshot=operations._SNAPSHOT)
+    order = ["snapshot save", "snapshot status", "sha256sum", "cp -a --parents", "mv $n /b"]
+    assert sorted(order, key=script.index) == order
+
+
+def test_what_was_lost_is_put_back_and_kubelet_started(cluster: None) -> None:
+    copy = f"/var/lib/barekube/backup-2026-11-05T10-00-00-{OLD}"
+    manifest = "/etc/kubernetes/manifests/etcd.yaml"
+    done = _on(
+        "cp-1", operations.mended, CLUSTER, RemainsFact=[f"file 100 {copy}{manifest}", "end"]
+    )
+    new = "/etc/kubernetes/.barekube-new"
+    assert _beginnings(done) == [
+        f"cp -a {copy}{manifest} {new}; sync {new}; mv {new} {manifest}; sync; systemctl restart"
+        " kubelet'"
+    ]
+    assert done.logs == [f"{manifest}: put back from {copy}{manifest}"]
+
+
+UPKEEP = ["running 6.1.0-9-amd64", "booted 1000"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said", "commands"),
+    [
+        ({}, ["upgrade openssl"], []),
+        ({"packages": True}, [], []),
+        ({"packages": True}, ["upgrade openssl"], ["_drain()", "apt", "_await_well()"]),
+        ({"packages": True}, ["required x"], ["_drain()", "_reboot()", "_await_well()"]),
+        ({"reboot": True}, ["upgrade openssl"], ["_drain()", "_reboot()", "_await_well()"]),
+    ],
+)
+def test_maintenance_does_what_was_asked_for_and_is_due(
+    cluster: None,
+    monkeypatch: pytest.MonkeyPatch,
+    data: dict[str, bool],
+    said: list[str],
+    commands: list[str],
+) -> None:
+    monkeypatch.setattr(settings, "hosts", lambda: [])
+    done = _on("w-1", maintain.maintained, CLUSTER, UpkeepFact=[*UPKEEP, *said, "end"], data=data)
+    shown = ["apt" if "--with-new-pkgs upgrade" in each else each for each in done.commands]
+    assert shown == [*commands, "let_back()"] if commands else shown == []
+
+
+def _nodes(monkeypatch: pytest.MonkeyPatch, node: SimpleNamespace) -> list[str]:
+    """What is done to the API, for a drain that a budget blocks."""
+    done: list[str] = []
+
+    def patch_node(name: str, patch: dict[str, Any]) -> None:
+        node.metadata.annotations |= patch["metadata"]["annotations"]
+        done.append(f"mark {patch['metadata']['annotations'][roll.MARK]}")
+
+    api = SimpleNamespace(core=SimpleNamespace(read_node=lambda name: node, patch_node=patch_node))
+    monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
+    monkeypatch.setattr(roll, "renewed", lambda api, name: datetime.now(UTC))
+    monkeypatch.setattr(drain, "drain", lambda *arguments: "budget shop/till keeps till-0")
+    monkeypatch.setattr(drain, "uncordon", lambda api, name: done.append("uncordon"))
+    return done
+
+
+@pytest.mark.parametrize(
+    ("cordoned", "calls"), [(False, ["mark true", "uncordon", "mark None"]), (True, [])]
+)
+def test_a_drain_that_blocks_lets_the_node_back_unless_a_user_cordoned_it(
+    monkeypatch: pytest.MonkeyPatch, cordoned: bool, calls: list[str]
+) -> None:
+    node = SimpleNamespace(
+        metadata=SimpleNamespace(annotations={}), spec=SimpleNamespace(unschedulable=cordoned)
+    )
+    done = _nodes(monkeypatch, node)
+    said: list[str] = []
+    host = SimpleNamespace(name="w-1", log=said.append)
+    assert roll._drain(SimpleNamespace(), host, CLUSTER, []) is False
+    assert done == calls
+    assert said == [
+        "budget shop/till keeps till-0; nothing more is drained, and this node takes pods as before"
+    ]
