@@ -12,7 +12,7 @@ from pyinfra import host, inventory
 from pyinfra.api import Host
 from pyinfra.api.exceptions import DeployError
 
-from barekube import manifests, versions
+from barekube import manifests, rook, versions
 from barekube.cluster import Cluster, Node, contradiction, overlap
 
 
@@ -130,6 +130,32 @@ def cluster() -> Cluster:
     if wrong := overlap(result) or contradiction(result):
         raise DeployError(wrong)
     return result
+
+
+@functools.cache
+def storage() -> rook.Storage | None:
+    """What the storage stage is to make; None: the inventory has no host for it.
+
+    Raises DeployError if the inventory and the manifests do not fit each other.
+    """
+    group = [each.name for each in inventory.get_group("storage", default=[])]
+    directory = Path(host.data.storage_manifests)
+    try:
+        documents = manifests.read(directory)
+        disks = rook.named(documents)
+        names = [each.name for each in hosts()]
+        if wrong := rook.problem(documents, disks, group, names):
+            raise rook.Wrong(wrong)
+        if not group:
+            return None
+        path = directory / rook.LOCK
+        try:
+            text = path.read_text()
+        except OSError as error:
+            raise rook.Wrong(f"{path} cannot be read ({error.strerror}); bring it back") from None
+        return rook.Storage(directory, rook.lock(str(path), text), disks)
+    except (manifests.BadManifest, rook.Wrong) as error:
+        raise DeployError(str(error)) from None
 
 
 def source(name: str, release: dict[str, str]) -> Source:

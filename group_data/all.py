@@ -19,6 +19,10 @@ service_network = "10.96.0.0/12"
 # Directory of the pod network's manifests.
 network_manifests = "manifests/weave"
 
+# Directory of Rook's manifests, which name the disks that Ceph gets; used where the inventory's
+# group storage has hosts. "manifests/rook-small" is for fewer than three of them, and not safe.
+storage_manifests = "manifests/rook"
+
 # A bundle (python -m bundle) for machines without internet: its address ("https://..."), the
 # file of its CA on this machine, and the fingerprint of its apt key. None: the internet.
 bundle_url = None

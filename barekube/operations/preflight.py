@@ -7,9 +7,11 @@ from gevent.lock import RLock
 from pyinfra import host, state
 from pyinfra.api import Host, StringCommand, operation
 
-from barekube import preflight, remote, settings, versions
+from barekube import api as cluster_api
+from barekube import preflight, remote, rook, settings, versions
 from barekube.cluster import Cluster
 from barekube.facts.preflight import CheckupFact, SyncTimes, Unanswered, Unreached
+from barekube.operations import disks as disk_operations
 from barekube.operations import packages
 from barekube.operations.order import refuse
 from barekube.operations.packages import AptKey
@@ -122,6 +124,34 @@ def examined() -> Generator[StringCommand]:
     host.noop("examined")
     return
     yield
+
+
+@operation()
+def disks(cluster: Cluster, storage: rook.Storage) -> Generator[StringCommand]:
+    """What is on this host's disks for Ceph is known, and said. One round trip."""
+    mine = _ask(host)
+    found = _findings[(state.is_executing, host.name)]
+    if mine and (wrong := preflight.without_ceph(mine)):
+        found.append(wrong)
+    for verdict in disk_operations.verdicts(host, storage.disks[host.name], _fsid(cluster)):
+        if verdict.good:
+            host.log(verdict.words)
+        else:
+            found.append(verdict.words)
+    host.noop("its disks were looked at")
+    return
+    yield
+
+
+def _fsid(cluster: Cluster) -> str | None:
+    """That of the cluster's Ceph; "": it has none; None: it is not known, for no API answers."""
+    said = [_ask(each) for each in settings.control_plane_hosts() if each in state.active_hosts]
+    if len(said) == len(cluster.control_planes) and all(each and not each.ca for each in said):
+        return ""
+    try:
+        return disk_operations.fsid(cluster_api.connect(cluster))
+    except cluster_api.API_ERRORS:
+        return None
 
 
 @operation()
