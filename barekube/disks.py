@@ -11,6 +11,9 @@ class Osd:
     fsid: str
     number: str
 
+    def __str__(self) -> str:
+        return f"OSD {self.number} of the Ceph cluster {self.fsid}"
+
 
 @dataclass(frozen=True)
 class Disk:
@@ -89,8 +92,7 @@ def judge(disk: Disk, fsid: str | None, names: Sequence[str] = ()) -> Verdict:
 def _judge_osd(disk: Disk, osd: Osd, fsid: str | None) -> Verdict:
     if fsid is None:
         return Verdict(
-            f"{disk.title}: OSD {osd.number} of the Ceph cluster {osd.fsid}; whether that is this"
-            " one is told once the API answers",
+            f"{disk.title}: {osd}; whether that is this one is told once the API answers",
             True,
         )
     if osd.fsid == fsid:
@@ -111,8 +113,8 @@ def refusal(disk: Disk, fsid: str | None, names: Sequence[str] = ()) -> str | No
         return f"{disk.title} has {disk.content}, and no label of Ceph's; it is not emptied"
     if fsid is None:
         return (
-            f"{disk.title}: OSD {disk.osd.number} of the Ceph cluster {disk.osd.fsid}, and whether"
-            " that is this one is not known, for no API answers; it is not emptied"
+            f"{disk.title}: {disk.osd}, and whether that is this one is not known, for no API"
+            " answers; it is not emptied"
         )
     if disk.osd.fsid == fsid:
         return (

@@ -18,7 +18,6 @@ SMALL = "manifests/rook-small"
 ARCHITECTURES = ("amd64", "arm64")
 # Rook's files, in the order of the lock.
 FILES = ("crds", "common", "csi-operator", "operator")
-_STABLE = re.compile(r"/dev/disk/by-(id|path)/[^/\s]+")
 _PICKING = ("useAllNodes", "useAllDevices", "deviceFilter", "devicePathFilter")
 
 # Checks of Ceph's that do not stop us, each with the reason.
@@ -59,6 +58,11 @@ class Storage:
     directory: Path
     files: tuple[Upstream, ...]
     disks: Mapping[str, tuple[str, ...]]
+
+
+def is_stable(disk: str) -> bool:
+    """Whether a name stays with its disk."""
+    return re.fullmatch(r"/dev/disk/by-(id|path)/[^/\s]+", disk) is not None
 
 
 def lock(path: str, text: str) -> tuple[Upstream, ...]:
@@ -104,7 +108,7 @@ def named(documents: Iterable[tuple[str, Object]]) -> dict[str, tuple[str, ...]]
         ) from None
     for host, disks in result.items():
         for disk in disks:
-            if not _STABLE.fullmatch(disk):
+            if not is_stable(disk):
                 raise Wrong(
                     f"{file}: {disk} of {host} can be another disk after a boot; name it by"
                     " /dev/disk/by-id/... or /dev/disk/by-path/..."
@@ -163,6 +167,7 @@ def _hosts_needed(document: Object) -> int:
 
 def kept_to(document: Object) -> Object:
     """An object of Rook's own files, with its pods on the CPUs that there are images for."""
+    paths: list[tuple[str, ...]]
     if document["kind"] == "Deployment":
         paths = [("spec", "template", "spec")]
     elif document["kind"] == "Driver" and document["apiVersion"].startswith("csi.ceph.io/"):

@@ -13,6 +13,7 @@ from pyinfra.api import Host
 from pyinfra.api.exceptions import DeployError
 
 from barekube import manifests, rook, versions
+from barekube.checks import nearest
 from barekube.cluster import Cluster, Node, contradiction, overlap
 
 
@@ -156,6 +157,24 @@ def storage() -> rook.Storage | None:
         return rook.Storage(directory, rook.lock(str(path), text), disks)
     except (manifests.BadManifest, rook.Wrong) as error:
         raise DeployError(str(error)) from None
+
+
+def named_disk() -> tuple[str, str]:
+    """The host and the disk of --data host=... --data disk=... Raises DeployError."""
+    names = [each.name for each in hosts()]
+    name, disk = host.data.get("host"), host.data.get("disk")
+    if not name or not disk:
+        raise DeployError(
+            "name the disk: --data host=NAME --data disk=/dev/disk/by-id/... (or by-path)"
+        )
+    if name not in names:
+        raise DeployError(f"{name} is no host of the inventory{nearest(str(name), names)}")
+    if not rook.is_stable(str(disk)):
+        raise DeployError(
+            f"{disk} can be another disk after a boot; name it by /dev/disk/by-id/... or"
+            " /dev/disk/by-path/..."
+        )
+    return str(name), str(disk)
 
 
 def source(name: str, release: dict[str, str]) -> Source:

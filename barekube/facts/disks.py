@@ -22,8 +22,10 @@ for my $path (@ARGV) {
 """
 _ASK = r"""export LC_ALL=C; ask() { echo "#disk $1"; r=$(readlink -e -- "$1") || return 0
 [ -b "$r" ] || return 0; echo "#path $r"
-t=$(lsblk -J -b -o NAME,PATH,TYPE,SIZE,MODEL,RO,FSTYPE,MOUNTPOINTS "$r" | tr -d '\n') && echo "#tree $t"
-s=$(wipefs --no-act --noheadings --output TYPE "$r") && echo "#signatures $(echo "$s" | tr '\n' ' ')"
+t=$(lsblk -J -b -o NAME,PATH,TYPE,SIZE,MODEL,RO,FSTYPE,MOUNTPOINTS "$r") &&
+  echo "#tree $(echo "$t" | tr -d '\n')"
+s=$(wipefs --no-act --noheadings --output TYPE "$r") &&
+  echo "#signatures $(echo "$s" | tr '\n' ' ')"
 p=$(lsblk -n -l -o PATH "$r") && perl -e "$label" $p && echo '#labels'; }
 """
 
@@ -37,7 +39,7 @@ class DisksFact(FactBase[tuple[list[Disk], list[str]] | None]):
     def command(self, names: Sequence[str]) -> StringCommand:
         asked = " ".join(map(shlex.quote, names))
         return StringCommand(
-            f"label={shlex.quote(_LABEL)}; {_ASK}for d in {asked}; do ask \"$d\"; done;"
+            f'label={shlex.quote(_LABEL)}; {_ASK}for d in {asked}; do ask "$d"; done;'
             " echo '#names'; ls -d /dev/disk/by-id/* /dev/disk/by-path/* 2>/dev/null; echo '#end'"
         )
 

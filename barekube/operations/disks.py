@@ -3,16 +3,41 @@
 import base64
 from collections.abc import Generator, Sequence
 
-from pyinfra import host
+from gevent.lock import RLock
+from pyinfra import host, state
 from pyinfra.api import Host, StringCommand, operation
 
 from barekube import api as cluster_api
-from barekube import remote, rook
+from barekube import remote, rook, settings
 from barekube.api import API_ERRORS, Api, found
 from barekube.cluster import Cluster
 from barekube.disks import Verdict, judge, refusal
 from barekube.facts.disks import DisksFact
+from barekube.facts.machine import Machine
 from barekube.operations.order import changing, refuse
+from barekube.traces import CA
+
+
+_own: dict[bool, str | None] = {}
+_lock = RLock()
+
+
+def own_fsid(cluster: Cluster) -> str | None:
+    """Which Ceph cluster this cluster's is; "": it has none; None: that is not known, for no API
+    answers. Asked once while preparing and once while executing."""
+    with _lock:
+        if state.is_executing not in _own:
+            _own[state.is_executing] = _ask_fsid(cluster)
+        return _own[state.is_executing]
+
+
+def _ask_fsid(cluster: Cluster) -> str | None:
+    try:
+        return fsid(cluster_api.connect(cluster))
+    except API_ERRORS:
+        masters = settings.control_plane_hosts()
+    said = [each.get_fact(Machine, files=[CA]) if remote.reach(each) else None for each in masters]
+    return "" if all(found and CA not in found.files for found in said) else None
 
 
 def fsid(api: Api) -> str:
@@ -52,15 +77,10 @@ def zapped(cluster: Cluster, disk: str) -> Generator[StringCommand]:
         yield from refuse("its disks cannot be looked at; mend the error above, then run again")
         return
     (there,), names = said
-    try:
-        own = fsid(cluster_api.connect(cluster))
-    except API_ERRORS:
-        own = None
-    if wrong := refusal(there, own, names):
+    if wrong := refusal(there, own_fsid(cluster), names):
         yield from refuse(wrong)
         return
-    assert there.osd is not None
-    host.log(f"{there.title}: all of OSD {there.osd.number} of Ceph {there.osd.fsid} goes for ever")
+    host.log(f"{there.title}: all that is on it goes for ever ({there.osd})")
     if host.data.get("cluster") != cluster.name:
         yield from refuse(
             "to empty it: pyinfra INVENTORY deploys/zap.py -y --data"
@@ -68,5 +88,5 @@ def zapped(cluster: Cluster, disk: str) -> Generator[StringCommand]:
         )
         return
     # Opened for itself alone: what is in use is not touched.
-    script = f"perl -MFcntl -e 'sysopen(my $f, $ARGV[0], O_RDWR | O_EXCL) or die \"in use: $!\\n\"'"
+    script = "perl -MFcntl -e 'sysopen(my $f, $ARGV[0], O_RDWR | O_EXCL) or die \"in use: $!\\n\"'"
     yield changing(f"{script} {there.path}; {_ZAP.format(path=there.path)}")

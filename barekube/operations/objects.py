@@ -2,8 +2,10 @@
 
 import json
 import secrets
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,12 @@ from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
 from barekube import manifests, nodes
-from barekube.api import Api, Trouble, found
+from barekube.api import Api, Trouble, found, phrase
 from barekube.cluster import Cluster
 from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
 
 _ROLLOUT_LIMIT = 900
+_SLOW_LIMIT = 180
 
 
 @operation()
@@ -40,12 +43,23 @@ def _applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
     except manifests.BadManifest as error:
         yield from refuse(str(error))
         return
+    yield from brought(cluster, documents, f"in {directory}", whole=documents)
+
+
+def brought(
+    cluster: Cluster,
+    documents: Sequence[tuple[str, manifests.Object]],
+    where: str,
+    whole: Sequence[tuple[str, manifests.Object]] = (),
+) -> Generator[PyinfraCommand]:
+    """These objects are what the API has. `whole` is all that carries their stage's label; what
+    else does is left over."""
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
         if not state.is_executing:
             for file, document in documents:
-                host.log(f"{manifests.title(document)}: from {file}, not checked by the API")
+                _say_unchecked(file, document)
             yield StringCommand("false")
             return
         yield from without_api(str(trouble))
@@ -56,11 +70,14 @@ def _applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
             host.log(sentence)
         yield from refuse(troubles[-1])
         return
-    going = _say_left_over(api, [document for _, document in documents])
+    going = _say_left_over(api, [document for _, document in whole])
     if not todo and not going:
-        host.noop(f"{len(documents)} objects are as in {directory}")
+        host.noop(f"{len(documents)} objects are as {where}")
         return
     for document, diff in todo:
+        if diff is None:
+            _say_unchecked(where, document)
+            continue
         host.log(f"{manifests.title(document)}: {'changed' if diff else 'new'}")
         if state.config.DIFF:
             for line in diff:
@@ -68,6 +85,10 @@ def _applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
     yield FunctionCommand(apply, (api, [document for document, _ in todo]), {})
     if going:
         yield FunctionCommand(_prune, (api, going), {})
+
+
+def _say_unchecked(where: str, document: manifests.Object) -> None:
+    host.log(f"{manifests.title(document)}: from {where}, not checked by the API")
 
 
 def _say_left_over(api: Api, documents: list[manifests.Object]) -> list[manifests.Object]:
@@ -107,10 +128,13 @@ def _prune(state: State, host: Host, api: Api, documents: list[manifests.Object]
 
 
 def _compare(
-    api: Api, documents: list[tuple[str, manifests.Object]]
-) -> tuple[list[tuple[manifests.Object, list[str]]], list[str]]:
-    todo: list[tuple[manifests.Object, list[str]]] = []
+    api: Api, documents: Sequence[tuple[str, manifests.Object]]
+) -> tuple[list[tuple[manifests.Object, list[str] | None]], list[str]]:
+    """(what is to be sent, its difference) and why something cannot be. None: the API cannot say,
+    for the namespace comes with it, or, in a preview, with what an earlier step would apply."""
+    todo: list[tuple[manifests.Object, list[str] | None]] = []
     troubles = []
+    spaces = {each["metadata"]["name"] for _, each in documents if each["kind"] == "Namespace"}
     for file, document in documents:
         what = f"{file}: {manifests.title(document)}"
         try:
@@ -120,7 +144,17 @@ def _compare(
             live = _live(kind, document)
             after = _send(kind, document, dry_run=True)
         except ResourceNotFoundError:
-            troubles.append(f"{what}: the API has no such kind; correct the manifest")
+            if state.is_executing:
+                troubles.append(f"{what}: the API has no such kind; correct the manifest")
+            else:
+                todo.append((document, None))
+            continue
+        except NotFoundError:
+            space = document["metadata"].get("namespace")
+            if state.is_executing and space not in spaces:
+                troubles.append(f"{what}: there is no namespace {space}; correct the manifest")
+            else:
+                todo.append((document, None))
             continue
         except (DynamicApiError, ApiException) as error:
             troubles.append(f"{what}: the API refuses it: {_reason(error)}; correct the manifest")
@@ -131,6 +165,15 @@ def _compare(
         elif diff:
             todo.append((document, diff))
     return todo, troubles
+
+
+def live(api: Api, document: manifests.Object) -> manifests.Object | None:
+    """An object as the API has it now."""
+    try:
+        kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
+    except ResourceNotFoundError:
+        return None
+    return _live(kind, document)
 
 
 def _live(kind: Any, document: manifests.Object) -> manifests.Object | None:  # noqa: ANN401
@@ -166,13 +209,40 @@ def _reason(error: Any) -> str:  # noqa: ANN401
 def apply(state: State, host: Host, api: Api, documents: list[manifests.Object]) -> bool:
     """Send the objects, in their order; False, with the reason said, at the first refused one."""
     for document in documents:
-        kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
+        title = manifests.title(document)
         try:
-            _send(kind, document, dry_run=False)
-        except (DynamicApiError, ApiException) as error:
-            host.log(f"{manifests.title(document)}: the API refuses it: {_reason(error)}")
+            lacking = wait(title, _SLOW_LIMIT, partial(_sent, api, document))
+        except _Refused as refused:
+            host.log(f"{title}: the API refuses it: {refused}")
+            return False
+        if lacking:
+            host.log(f"{title}: not applied in {_SLOW_LIMIT} s: {lacking}; run this again")
             return False
     return True
+
+
+class _Refused(Exception):
+    """The API's reason."""
+
+
+def _sent(api: Api, document: manifests.Object) -> str | None:
+    """Send an object. A phrase: the server is too busy now, and it is to be sent again."""
+    began = time.monotonic()
+    try:
+        kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
+        _send(kind, document, dry_run=False)
+    except ResourceNotFoundError:
+        raise _Refused("it has no such kind") from None
+    except ApiException as error:
+        # What a server says that is too busy is no refusal.
+        if error.status in (429, 500, 503, 504):
+            return phrase(error)
+        raise _Refused(_reason(error)) from None
+    if document["kind"] == "CustomResourceDefinition":
+        # Each makes the server put its whole description together anew: a slow one gets as long
+        # to rest as it worked.
+        time.sleep(min(time.monotonic() - began, 5))
+    return None
 
 
 @operation()

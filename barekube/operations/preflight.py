@@ -7,7 +7,6 @@ from gevent.lock import RLock
 from pyinfra import host, state
 from pyinfra.api import Host, StringCommand, operation
 
-from barekube import api as cluster_api
 from barekube import preflight, remote, rook, settings, versions
 from barekube.cluster import Cluster
 from barekube.facts.preflight import CheckupFact, SyncTimes, Unanswered, Unreached
@@ -133,7 +132,8 @@ def disks(cluster: Cluster, storage: rook.Storage) -> Generator[StringCommand]:
     found = _findings[(state.is_executing, host.name)]
     if mine and (wrong := preflight.without_ceph(mine)):
         found.append(wrong)
-    for verdict in disk_operations.verdicts(host, storage.disks[host.name], _fsid(cluster)):
+    own = disk_operations.own_fsid(cluster)
+    for verdict in disk_operations.verdicts(host, storage.disks[host.name], own):
         if verdict.good:
             host.log(verdict.words)
         else:
@@ -141,17 +141,6 @@ def disks(cluster: Cluster, storage: rook.Storage) -> Generator[StringCommand]:
     host.noop("its disks were looked at")
     return
     yield
-
-
-def _fsid(cluster: Cluster) -> str | None:
-    """That of the cluster's Ceph; "": it has none; None: it is not known, for no API answers."""
-    said = [_ask(each) for each in settings.control_plane_hosts() if each in state.active_hosts]
-    if len(said) == len(cluster.control_planes) and all(each and not each.ca for each in said):
-        return ""
-    try:
-        return disk_operations.fsid(cluster_api.connect(cluster))
-    except cluster_api.API_ERRORS:
-        return None
 
 
 @operation()
