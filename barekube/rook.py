@@ -192,6 +192,9 @@ def lacking(document: Object, live: Object | None) -> str | None:
     if live is None:
         return f"{what} is not there"
     status = live.get("status") or {}
+    generation = live["metadata"].get("generation", 0)
+    if status.get("observedGeneration", generation) < generation:
+        return f"{what}: its operator has not seen the change yet"
     if status.get("phase") == "Ready":
         return None
     said = status.get("message") or "its operator has said nothing yet"

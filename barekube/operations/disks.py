@@ -17,7 +17,6 @@ from barekube.facts.machine import Machine
 from barekube.operations.order import changing, refuse
 from barekube.traces import CA
 
-
 _own: dict[bool, str | None] = {}
 _lock = RLock()
 

@@ -77,7 +77,8 @@ def _disks_judged(cluster: Cluster, storage: Storage) -> Generator[PyinfraComman
     own, told = disks.own_fsid(cluster), _told(cluster, storage)
     bad = []
     for other in settings.hosts():
-        new = [each for each in storage.disks.get(other.name, ()) if each not in told(other.name)]
+        mine = storage.disks.get(other.name, ())
+        new = [each for each in mine if each not in told.get(other.name, ())]
         for verdict in disks.verdicts(other, new, own) if new else []:
             host.log(f"{other.name}: {verdict.words}")
             bad += [] if verdict.good else [other.name]
@@ -90,16 +91,17 @@ def _disks_judged(cluster: Cluster, storage: Storage) -> Generator[PyinfraComman
     host.noop("no disk speaks against it")
 
 
-def _told(cluster: Cluster, storage: Storage):  # noqa: ANN202
+def _told(cluster: Cluster, storage: Storage) -> dict[str, tuple[str, ...]]:
     """By host, the disks that the living CephCluster names."""
     try:
         api = cluster_api.connect(cluster)
     except Trouble:
-        return lambda name: ()
-    wanted = _of_kind(storage, "CephCluster")[0][1]
-    live = objects.live(api, wanted)
-    named = rook.named([("", live)]) if live else {}
-    return lambda name: named.get(name, ())
+        return {}
+    live = objects.live(api, _of_kind(storage, "CephCluster")[0][1])
+    try:
+        return rook.named([("", live)]) if live else {}
+    except rook.Wrong:
+        return {}  # Changed by hand: all disks are looked at.
 
 
 def _of_kind(storage: Storage, *kinds: str) -> list[tuple[str, Object]]:
