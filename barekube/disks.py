@@ -35,7 +35,7 @@ class Disk:
     @property
     def title(self) -> str:
         """'disk ata-X (sdb, 4.0 TB, WDC WD40)'."""
-        words = [self.path.rpartition("/")[2], _amount(self.size), self.model]
+        words = [self.path.rpartition("/")[2], self.size and _amount(self.size), self.model]
         return f"disk {self.name} ({', '.join(each for each in words if each)})"
 
     @property

@@ -11,7 +11,7 @@ from pyinfra_cli.main import main  # first: it patches the sockets for gevent
 import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from unittest.mock import MagicMock
+from unittest.mock import DEFAULT, MagicMock
 
 import yaml
 from kubernetes import client as k8s
@@ -60,6 +60,13 @@ def config_map(name: str, space: str) -> SimpleNamespace:
     return MagicMock()
 
 
+def rooks_secret(name: str, space: str) -> object:
+    """Rook has made none; any other is there."""
+    if space == "rook-ceph":
+        raise k8s.ApiException(404, "Not Found")
+    return DEFAULT
+
+
 class Kind:
     """A kind of the dynamic client, of which there is what the manifests say."""
 
@@ -106,6 +113,7 @@ def connect(cluster: object) -> SimpleNamespace:
     core.list_namespaced_pod.return_value.items = [pod]
     written = SimpleNamespace(time=datetime.now(UTC) - hour)
     core.read_namespaced_secret.return_value.metadata.managed_fields = [written]
+    core.read_namespaced_secret.side_effect = rooks_secret
     apps.read_namespaced_daemon_set.return_value = SimpleNamespace(
         metadata=SimpleNamespace(generation=2),
         status=SimpleNamespace(

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import urllib3
 import yaml
 
 from barekube import fetch, manifests, rook
@@ -189,7 +190,7 @@ def test_a_file_that_is_missing_or_altered_is_neither_taken_nor_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: _Answer, words: str
 ) -> None:
     monkeypatch.setattr(fetch, "CACHE", tmp_path / "cache")
-    pool = fetch.urllib3.PoolManager
+    pool = urllib3.PoolManager
     monkeypatch.setattr(pool, "request", lambda *arguments, **options: answer)
     with pytest.raises(fetch.NotFetched) as refused:
         fetch.fetched(_file(b"kind: A\n"), None, None)
@@ -207,7 +208,7 @@ def test_of_a_bundle_a_file_is_fetched_by_its_digest_and_kept(
         asked.append(url)
         return _Answer(b"kind: A\n")
 
-    monkeypatch.setattr(fetch.urllib3.PoolManager, "request", request)
+    monkeypatch.setattr(urllib3.PoolManager, "request", request)
     file = _file(b"kind: A\n")
     for _ in range(2):
         assert fetch.fetched(file, "https://b:8443", None) == b"kind: A\n"
