@@ -162,7 +162,9 @@ def storage() -> rook.Storage | None:
 def named_disk() -> tuple[str, str]:
     """The host and the disk of --data host=... --data disk=... Raises DeployError."""
     names = [each.name for each in hosts()]
-    name, disk = host.data.get("host"), host.data.get("disk")
+    # Not host.data.get("host"), which is pyinfra's own object.
+    given = host.data.dict()
+    name, disk = given.get("host"), given.get("disk")
     if not name or not disk:
         raise DeployError(
             "name the disk: --data host=NAME --data disk=/dev/disk/by-id/... (or by-path)"
