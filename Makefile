@@ -5,7 +5,7 @@ OPTIONS ?= -y
 
 PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra
-STAGES := preflight host runtime kubernetes_packages control_plane workers network verify
+STAGES := preflight host runtime kubernetes_packages control_plane workers network storage verify
 CODE := config.py inventory.py group_data deploys barekube bench bundle lab tests
 
 .PHONY: help drift lab lab-down lab-needs test test-needs style types fast-tests lab-tests preview site \
@@ -32,6 +32,7 @@ kubernetes_packages: .venv/.ready ## kubelet, kubeadm, kubectl, CNI plugins, cri
 control_plane: .venv/.ready ## kubeadm init once, then further control planes
 workers: .venv/.ready ## kubeadm join
 network: .venv/.ready ## the pod network; all nodes Ready, every pair connected
+storage: .venv/.ready ## Rook and Ceph on the disks that manifests/rook names
 verify: .venv/.ready ## proof: tries DNS, pairs, Services, ports, policies from every node
 
 drift: .venv/.ready ## for cron: exit status 0 as wanted, 3 something differs, 1 trouble

@@ -163,7 +163,7 @@ def named_disk() -> tuple[str, str]:
     """The host and the disk of --data host=... --data disk=... Raises DeployError."""
     names = [each.name for each in hosts()]
     # Not host.data.get("host"), which is pyinfra's own object.
-    given = host.data.dict()
+    given = host.data.dict()  # type: ignore[no-untyped-call]
     name, disk = given.get("host"), given.get("disk")
     if not name or not disk:
         raise DeployError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 SPACE = "barekube-verify"
-WEAVE_GROUP = "needs Weave"
+WEAVE_GROUP, ROOK_GROUP = "needs Weave", "needs Rook"
 HOST_PORT = 38080
 _LEAST_DAYS = 30
 _LEAST_ROOM = 0.15  # kubelet evicts pods and deletes images from there on

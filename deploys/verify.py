@@ -8,7 +8,7 @@ from pathlib import Path
 from pyinfra import host
 
 from barekube import remote, settings
-from barekube.operations import order, verify
+from barekube.operations import order, storage_checks, verify
 
 remote.notice_silence(host)
 
@@ -23,6 +23,10 @@ if not host.data.get("look"):
     order.barrier(name="Pods run on every node")
     verify.tried(name="Try DNS, pairs, Services, ports, policies", cluster=cluster)
     order.barrier(name="Everything was tried")
+    storage_checks.tried(
+        name="Try volumes", cluster=cluster, directory=Path("manifests/verify/storage")
+    )
+    order.barrier(name="Volumes were tried")
     verify.removed(name="Remove these pods", cluster=cluster)
     order.barrier(name="These pods are gone")
 verify.told(name="Sum up")

@@ -26,7 +26,7 @@ _checks: list[Check] = []
 _offsets: dict[str, float] = {}
 
 
-def _tell(checks: list[Check]) -> None:
+def tell(checks: list[Check]) -> None:
     _checks.extend(checks)
     for check in checks:
         host.log(check.line)
@@ -56,7 +56,7 @@ def _looked(cluster: Cluster) -> Generator[PyinfraCommand]:
     result.append(verify.certificates(host.name, look.ends, datetime.now(UTC)))
     result.append(verify.room(host.name, look.free, look.size))
     result.append(_datapath(cluster, api))
-    _tell([Check(c.title, c.host, c.good, c.words, took, c.group) for c in result])
+    tell([Check(c.title, c.host, c.good, c.words, took, c.group) for c in result])
 
 
 def _datapath(cluster: Cluster, api: Api) -> Check:
@@ -125,7 +125,7 @@ def _tried(cluster: Cluster) -> Generator[PyinfraCommand]:
     there = _pods(api)
     own = there.pop(host.name, None)
     if own is None or len(own.pods) < 3:
-        _tell([Check("pods", host.name, False, f"those of {verify.SPACE} do not run here")])
+        tell([Check("pods", host.name, False, f"those of {verify.SPACE} do not run here")])
         return
     services = {name: api.core.read_namespaced_service(name, verify.SPACE) for name in _SERVICES}
     asked = verify.tries(
@@ -138,7 +138,7 @@ def _tried(cluster: Cluster) -> Generator[PyinfraCommand]:
         skipped = [each for each in asked if each.group]
         asked = [each for each in asked if not each.group]
         words = "the pod network is not Weave's"
-        _tell([Check(e.title, host.name, None, words, group=e.group) for e in skipped])
+        tell([Check(e.title, host.name, None, words, group=e.group) for e in skipped])
     dns = api.core.list_namespaced_pod("kube-system", label_selector="k8s-app=kube-dns").items
     resolvers = [pod.spec.node_name for pod in dns]
     end = time.monotonic() + _SETTLING
@@ -151,7 +151,7 @@ def _tried(cluster: Cluster) -> Generator[PyinfraCommand]:
         if all(check.good for check in checks) or time.monotonic() > end:
             break
         time.sleep(2)
-    _tell(checks)
+    tell(checks)
 
 
 _SERVICES = ("local", "node-port")
