@@ -43,7 +43,7 @@ def _applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
     except manifests.BadManifest as error:
         yield from refuse(str(error))
         return
-    yield from brought(cluster, documents, f"in {directory}", whole=documents)
+    yield from brought(cluster, documents, str(directory), whole=documents)
 
 
 def brought(
@@ -72,7 +72,7 @@ def brought(
         return
     going = _say_left_over(api, [document for _, document in whole])
     if not todo and not going:
-        host.noop(f"{len(documents)} objects are as {where}")
+        host.noop(f"{len(documents)} objects are as in {where}")
         return
     for document, diff in todo:
         if diff is None:

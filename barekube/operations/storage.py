@@ -122,7 +122,7 @@ def _upstream(cluster: Cluster, file: Upstream) -> Generator[PyinfraCommand]:
     except fetch.NotFetched as error:
         yield from refuse(str(error))
         return
-    yield from objects.brought(cluster, documents, f"in {file.title}")
+    yield from objects.brought(cluster, documents, file.title)
     yield from _awaited(cluster, [each for _, each in documents], file.title, _OPERATOR_LIMIT)
 
 
@@ -136,7 +136,7 @@ def _ceph(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
     if not _acts():
         return
     documents = _of_kind(storage, "CephCluster")
-    yield from objects.brought(cluster, documents, f"in {storage.directory}")
+    yield from objects.brought(cluster, documents, str(storage.directory))
     yield from _awaited(
         cluster, [each for _, each in documents], "the Ceph cluster", _CLUSTER_LIMIT
     )
@@ -152,7 +152,7 @@ def _classes(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
     if not _acts():
         return
     documents = manifests.read(storage.directory)
-    yield from objects.brought(cluster, documents, f"in {storage.directory}", whole=documents)
+    yield from objects.brought(cluster, documents, str(storage.directory), whole=documents)
     yield from _awaited(
         cluster, [each for _, each in documents], "pools and classes", _CLUSTER_LIMIT
     )
