@@ -15,6 +15,7 @@ STAGES = (
     "control_plane",
     "workers",
     "network",
+    "storage",
 )
 # A deploy after which there is a cluster to look at.
 _CLUSTER_IS_UP = ("site", "network")

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from barekube import rook
+from bundle.paths import default_cache
 from tests.lab.conftest import Deploy, Run
 from tests.lab.recorder import ssh
 
@@ -278,3 +280,26 @@ def test_a_kind_that_left_the_manifests_is_named_and_never_deleted(
     ) in run.text
     there = [*kubectl, "get", "storageclass", "ceph-block-retain"]
     assert subprocess.run(there, capture_output=True, check=False).returncode == 0
+
+
+def _kinds_of_rook() -> Path | None:
+    """Rook's own crds.yaml, where it is kept or in the bundle."""
+    lock = Path("manifests/rook/upstream.lock")
+    file = rook.lock(str(lock), lock.read_text())[0]
+    folders = (default_cache() / "downloads", default_cache() / "bundle/www/files")
+    return next((each / file.sha256 for each in folders if (each / file.sha256).exists()), None)
+
+
+@pytest.mark.skipif(_kinds_of_rook() is None, reason="needs Rook's crds.yaml: not in the bundle")
+@pytest.mark.parametrize("shape", ["rook", "rook-small"])
+def test_our_manifests_are_what_rooks_own_kinds_allow(
+    stage: Callable[..., Run], kubectl: list[str], shape: str
+) -> None:
+    words = ["apply", "--server-side", "--force-conflicts", "-f", str(_kinds_of_rook())]
+    subprocess.run([*kubectl, *words], check=True, timeout=600)
+    wait = ["wait", "--for=condition=Established", "crd", "-l", "!x", "--timeout=120s"]
+    subprocess.run([*kubectl, *wait], check=True)
+    subprocess.run([*kubectl, "create", "namespace", "rook-ceph"], check=False)
+    words = ["apply", "--dry-run=server", "--validate=strict", "-f", f"manifests/{shape}"]
+    done = subprocess.run([*kubectl, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
