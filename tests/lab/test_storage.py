@@ -101,11 +101,14 @@ def stage(
         ["storageclass", "ceph-block", "ceph-block-retain", "ceph-filesystem"],
         ["csidriver", *DRIVERS],
         ["namespace", "rook-ceph"],
-        ["crd", "cephclusters.ceph.rook.io", "cephblockpools.ceph.rook.io"],
-        ["crd", "cephfilesystems.ceph.rook.io", "drivers.csi.ceph.io"],
     ):
         words = [*kubectl, "delete", "--ignore-not-found", *kinds]
         subprocess.run(words, check=True, timeout=180)
+    words = [*kubectl, "get", "crd", "-o", "name"]
+    listed = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    ours = [each for each in listed if each.endswith((".rook.io", ".ceph.io", ".objectbucket.io"))]
+    if ours:
+        subprocess.run([*kubectl, "delete", *ours], check=True, timeout=180)
     for name in disks:
         ssh(name, "wipefs -qa /dev/ubdb")
 
