@@ -5,7 +5,7 @@ OPTIONS ?= -y
 
 PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra
-STAGES := preflight host runtime kubernetes_packages control_plane workers network ingress verify
+STAGES := preflight host runtime kubernetes_packages control_plane workers network ingress storage verify
 CODE := config.py inventory.py group_data deploys barekube bench bundle lab tests
 
 .PHONY: help drift lab lab-down lab-needs test test-needs style types fast-tests page-tests lab-tests preview site \
@@ -33,6 +33,7 @@ control_plane: .venv/.ready ## kubeadm init once, then further control planes
 workers: .venv/.ready ## kubeadm join
 network: .venv/.ready ## the pod network; all nodes Ready, every pair connected
 ingress: .venv/.ready ## Traefik: the internal door, and the public one in the DMZ
+storage: .venv/.ready ## Rook and Ceph on the disks that manifests/rook names
 verify: .venv/.ready ## proof: tries DNS, pairs, Services, ports, policies from every node
 
 upgrade: .venv/.ready ## the cluster to kubernetes_version of group_data, node by node

@@ -120,6 +120,7 @@ CLUSTER: Mapping[str, Kind] = {
     "api_port": Kind("a port (1 to 65535)", _is_port),
     "service_network": Kind('a network such as "10.96.0.0/12"', _is_network),
     "network_manifests": _TEXT,
+    "storage_manifests": _TEXT,
     "bundle_url": Kind(
         '"https://..." or None',
         lambda value: value is None or _matches(r"https://[^/].*[^/]", value),

@@ -133,6 +133,12 @@ def variables(document: Object) -> dict[str, str | None]:
     }
 
 
+def condition(live: Object, kind: str) -> bool:
+    """Whether an object's status says so of itself."""
+    said = (live.get("status") or {}).get("conditions") or []
+    return any(each.get("type") == kind and each.get("status") == "True" for each in said)
+
+
 def title(document: Object) -> str:
     """'DaemonSet kube-system/weave-net'."""
     metadata = document["metadata"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from packaging.version import InvalidVersion, Version
 
 from barekube import versions
+from barekube.rook import ARCHITECTURES
 from barekube.traces import even_number
 
 # ID of /etc/os-release -> VERSION_ID. Debian 12 and 13 are run in the lab; Ubuntu and Raspberry
@@ -292,6 +293,17 @@ def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
             " machine, or name NumCPU in group_data's ignored_preflight"
         )
     return result
+
+
+def without_ceph(host: Checkup) -> str | None:
+    """A sentence for a storage host on which Ceph does not run."""
+    arch = architecture(host)
+    if arch in ARCHITECTURES:
+        return None
+    return (
+        f"there is no Ceph for its CPU ({arch or host.machine}), only for"
+        f" {' and '.join(ARCHITECTURES)}; take it out of group storage"
+    )
 
 
 def _system(host: Checkup) -> list[str]:

@@ -12,7 +12,8 @@ from pyinfra import host, inventory
 from pyinfra.api import Host
 from pyinfra.api.exceptions import DeployError
 
-from barekube import firewall, manifests, versions
+from barekube import firewall, manifests, rook, versions
+from barekube.checks import nearest
 from barekube.cluster import Cluster, Node, contradiction, overlap
 
 
@@ -161,6 +162,52 @@ def at_once() -> int:
     if type(value) is not int or value < 1:
         raise DeployError(f"at_once is {value!r}; make it a number of hosts")
     return value
+
+
+@functools.cache
+def storage() -> rook.Storage | None:
+    """What the storage stage is to make; None: the inventory has no host for it.
+
+    Raises DeployError if the inventory and the manifests do not fit each other.
+    """
+    group = [each.name for each in inventory.get_group("storage", default=[])]
+    directory = Path(host.data.storage_manifests)
+    try:
+        documents = manifests.read(directory)
+        disks = rook.named(documents)
+        names = [each.name for each in hosts()]
+        if wrong := rook.problem(documents, disks, group, names):
+            raise rook.Wrong(wrong)
+        if not group:
+            return None
+        path = directory / rook.LOCK
+        try:
+            text = path.read_text()
+        except OSError as error:
+            raise rook.Wrong(f"{path} cannot be read ({error.strerror}); bring it back") from None
+        return rook.Storage(directory, rook.lock(str(path), text), disks)
+    except (manifests.BadManifest, rook.Wrong) as error:
+        raise DeployError(str(error)) from None
+
+
+def named_disk() -> tuple[str, str]:
+    """The host and the disk of --data host=... --data disk=... Raises DeployError."""
+    names = [each.name for each in hosts()]
+    # Not host.data.get("host"), which is pyinfra's own object.
+    given = host.data.dict()  # type: ignore[no-untyped-call]
+    name, disk = given.get("host"), given.get("disk")
+    if not name or not disk:
+        raise DeployError(
+            "name the disk: --data host=NAME --data disk=/dev/disk/by-id/... (or by-path)"
+        )
+    if name not in names:
+        raise DeployError(f"{name} is no host of the inventory{nearest(str(name), names)}")
+    if not rook.is_stable(str(disk)):
+        raise DeployError(
+            f"{disk} can be another disk after a boot; name it by /dev/disk/by-id/... or"
+            " /dev/disk/by-path/..."
+        )
+    return str(name), str(disk)
 
 
 def source(name: str, release: dict[str, str]) -> Source:

@@ -16,6 +16,7 @@ STAGES = (
     "workers",
     "network",
     "ingress",
+    "storage",
 )
 # A deploy after which there is a cluster to look at.
 _CLUSTER_IS_UP = ("site", "network", "ingress")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 SPACE, SMOKE = "barekube-verify", "smoke"
 SPACES = (SPACE, SMOKE)
-WEAVE_GROUP = "needs Weave"
+WEAVE_GROUP, ROOK_GROUP = "needs Weave", "needs Rook"
 HOST_PORT = 38080
 MONTH = timedelta(days=30)
 _LEAST_ROOM = 0.15  # kubelet evicts pods and deletes images from there on

@@ -29,8 +29,10 @@ def _arguments() -> argparse.Namespace:
         help="this release too, to try upgrades from; it stays in the bundle",
     )
     commands.add_parser("list", help="say what is there, what is missing, and what it is for")
-    add = commands.add_parser("add", help="take images from an archive")
-    add.add_argument("file", type=Path, help="an OCI layout or `docker save`, as a tar file")
+    add = commands.add_parser(
+        "add", help="take images from an archive, or a file that a lock names"
+    )
+    add.add_argument("file", type=Path, help="an OCI layout or `docker save` (tar), or Rook's")
     serve = commands.add_parser("serve", help="serve the bundle over HTTPS")
     serve.add_argument("--address", default="127.0.0.1", help="where to listen (127.0.0.1)")
     serve.add_argument("--port", type=int, default=8443, help="where to listen (8443)")
@@ -67,7 +69,8 @@ def main() -> int:
         if options.command == "list":
             print(listing.table(paths, Record(paths.manifest)))
         elif options.command == "add":
-            for name in archive.add(paths, options.file):
+            locked = archive.add_locked(paths, options.file)
+            for name in [locked] if locked else archive.add(paths, options.file):
                 print(f"added {name}")
         else:
             _serve(paths, options)

@@ -20,6 +20,7 @@ from bundle.paths import Paths
 _CONTAINERD_NAME = "io.containerd.image.name"
 _OCI_NAME = "org.opencontainers.image.ref.name"
 _GZIP = b"\x1f\x8b"
+_MANIFESTS = Path(__file__).resolve().parents[1] / "manifests"
 
 
 class _Broken(Exception):
@@ -188,6 +189,29 @@ def add(paths: Paths, file: Path) -> list[str]:
         except _Broken as problem:
             raise BundleError(f"{file} cannot be added: {problem}") from None
         return _take(paths, Record(paths.manifest), found)
+
+
+def add_locked(paths: Paths, file: Path) -> str | None:
+    """Take a file whose SHA-256 a lock of the manifests names, and return its title; None: no lock
+    names it."""
+    if not file.is_file():
+        return None
+    sha = sha256(file)
+    for lock in sorted(_MANIFESTS.glob("*/upstream.lock")):
+        for line in lock.read_text().splitlines():
+            fields = line.partition("#")[0].split()
+            if fields[3:] == [sha]:
+                with paths.locked():
+                    target = paths.www / "files" / sha
+                    target.parent.mkdir(exist_ok=True)
+                    new = target.with_name(f".new-{sha}")
+                    shutil.copyfile(file, new)
+                    new.rename(target)
+                    title = f"{lock.parent.name} {fields[0]} {fields[1]}"
+                    part = Part(sha, {f"www/files/{sha}": sha})
+                    Record(paths.manifest).put(f"file {title}", part)
+                return title
+    return None
 
 
 def _take(paths: Paths, record: Record, found: list[_Image]) -> list[str]:

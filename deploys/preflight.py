@@ -9,9 +9,14 @@ remote.notice_silence(host)
 
 cluster = settings.cluster()
 
+storage = settings.storage()
+
 preflight.examined(name="Examine every host")
 order.barrier(name="Every host was examined")
 preflight.neighbours(name="See whom every host reaches", cluster=cluster)
 order.barrier(name="Every pair of hosts was tried")
+if storage and host.name in storage.disks:
+    preflight.disks(name="See what is on the disks for Ceph", cluster=cluster, storage=storage)
+order.barrier(name="Every disk for Ceph was looked at")
 preflight.passed(name="Judge what was found")
 order.barrier(name="Preflight is passed")

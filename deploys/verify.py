@@ -8,7 +8,7 @@ from pathlib import Path
 from pyinfra import host
 
 from barekube import doors, remote, settings
-from barekube.operations import door_checks, order, verify
+from barekube.operations import door_checks, order, storage_checks, verify
 
 remote.notice_silence(host)
 
@@ -31,6 +31,10 @@ if not host.data.get("look"):
     if doors.carried(cluster.node(host.name)):
         door_checks.tried(name="Try the door", cluster=cluster)
     order.barrier(name="Every door was tried")
+    storage_checks.tried(
+        name="Try volumes", cluster=cluster, directory=Path("manifests/verify/storage")
+    )
+    order.barrier(name="Volumes were tried")
     verify.removed(name="Remove these pods", cluster=cluster)
     order.barrier(name="These pods are gone")
 verify.told(name="Sum up")

@@ -28,6 +28,10 @@ ingress_manifests = "manifests/traefik"
 # door without gets a self-made one.
 door_certificates: dict[str, tuple[str, str]] = {}
 
+# Directory of Rook's manifests, which name the disks that Ceph gets; used where the inventory's
+# group storage has hosts. "manifests/rook-small" is for fewer than three of them, and not safe.
+storage_manifests = "manifests/rook"
+
 # A bundle (python -m bundle) for machines without internet: its address ("https://..."), the
 # file of its CA on this machine, and the fingerprint of its apt key. None: the internet.
 bundle_url = None

@@ -34,3 +34,5 @@ def _group(name: str) -> list[tuple[str, dict[str, _Any]]]:
 control_plane = _group("control_plane")
 workers = _group("workers")
 edge = [name for name, _ in workers if _load().host(name).edge]
+# Whose raw disks Ceph may have, by the manifests that name them: BAREKUBE_LAB_STORAGE.
+storage = [name for name in _os.environ.get("BAREKUBE_LAB_STORAGE", "").split(",") if name]

@@ -2,8 +2,10 @@
 
 import json
 import secrets
+import time
 from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,12 @@ from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
 from barekube import manifests, nodes
-from barekube.api import Api, Trouble, found
+from barekube.api import Api, Trouble, found, phrase
 from barekube.cluster import Cluster
 from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
 
 _ROLLOUT_LIMIT = 900
+_SLOW_LIMIT = 180
 
 
 @operation()
@@ -40,12 +43,24 @@ def _applied(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyinfra
     except manifests.BadManifest as error:
         yield from refuse(str(error))
         return
+    where = " and ".join(map(str, directories))
+    yield from brought(cluster, documents, where, whole=documents)
+
+
+def brought(
+    cluster: Cluster,
+    documents: Sequence[tuple[str, manifests.Object]],
+    where: str,
+    whole: Sequence[tuple[str, manifests.Object]] = (),
+) -> Generator[PyinfraCommand]:
+    """These objects are what the API has. `whole` is all that carries their stage's label; what
+    else does is left over."""
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
         if not state.is_executing:
             for file, document in documents:
-                host.log(f"{manifests.title(document)}: from {file}, not checked by the API")
+                _say_unchecked(file, document)
             yield StringCommand("false")
             return
         yield from without_api(str(trouble))
@@ -56,22 +71,25 @@ def _applied(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyinfra
             host.log(sentence)
         yield from refuse(troubles[-1])
         return
-    going = _say_left_over(api, [document for _, document in documents])
+    going = _say_left_over(api, [document for _, document in whole])
     if not todo and not going:
-        host.noop(f"{len(documents)} objects are as in {_shown(directories)}")
+        host.noop(f"{len(documents)} objects are as in {where}")
         return
-    for document, word, diff in todo:
-        host.log(f"{manifests.title(document)}: {word}")
+    for document, diff in todo:
+        if diff is None:
+            _say_unchecked(where, document)
+            continue
+        host.log(f"{manifests.title(document)}: {'changed' if diff else 'new'}")
         if state.config.DIFF:
             for line in diff:
                 host.log(f"  {line}")
-    yield FunctionCommand(apply, (api, [document for document, _, _ in todo]), {})
+    yield FunctionCommand(apply, (api, [document for document, _ in todo]), {})
     if going:
         yield FunctionCommand(_prune, (api, going), {})
 
 
-def _shown(directories: Sequence[Path]) -> str:
-    return " and ".join(map(str, directories))
+def _say_unchecked(where: str, document: manifests.Object) -> None:
+    host.log(f"{manifests.title(document)}: from {where}, not checked by the API")
 
 
 def _say_left_over(api: Api, documents: list[manifests.Object]) -> list[manifests.Object]:
@@ -111,18 +129,15 @@ def _prune(state: State, host: Host, api: Api, documents: list[manifests.Object]
 
 
 def _compare(
-    api: Api, documents: list[tuple[str, manifests.Object]]
-) -> tuple[list[tuple[manifests.Object, str, list[str]]], list[str]]:
-    """What is to be sent, with a word for it and its diff; and what is wrong with the rest."""
-    todo: list[tuple[manifests.Object, str, list[str]]] = []
+    api: Api, documents: Sequence[tuple[str, manifests.Object]]
+) -> tuple[list[tuple[manifests.Object, list[str] | None]], list[str]]:
+    """(what is to be sent, its difference) and why something cannot be. None: the API cannot say,
+    for the namespace comes with it, or, in a preview, with what an earlier step would apply."""
+    todo: list[tuple[manifests.Object, list[str] | None]] = []
     troubles = []
-    new: set[str] = set()
+    spaces = {each["metadata"]["name"] for _, each in documents if each["kind"] == "Namespace"}
     for file, document in documents:
         what = f"{file}: {manifests.title(document)}"
-        if document["metadata"].get("namespace") in new:
-            # The API tries nothing in a namespace that is not there yet.
-            todo.append((document, "new, not checked by the API", []))
-            continue
         try:
             kind = api.dynamic.resources.get(
                 api_version=document["apiVersion"], kind=document["kind"]
@@ -130,19 +145,36 @@ def _compare(
             live = _live(kind, document)
             after = _send(kind, document, dry_run=True)
         except ResourceNotFoundError:
-            troubles.append(f"{what}: the API has no such kind; correct the manifest")
+            if state.is_executing:
+                troubles.append(f"{what}: the API has no such kind; correct the manifest")
+            else:
+                todo.append((document, None))
+            continue
+        except NotFoundError:
+            space = document["metadata"].get("namespace")
+            if state.is_executing and space not in spaces:
+                troubles.append(f"{what}: there is no namespace {space}; correct the manifest")
+            else:
+                todo.append((document, None))
             continue
         except (DynamicApiError, ApiException) as error:
             troubles.append(f"{what}: the API refuses it: {_reason(error)}; correct the manifest")
             continue
         diff = list(manifests.difference(live, after))
         if live is None:
-            todo.append((document, "new", []))
-            if document["kind"] == "Namespace":
-                new.add(document["metadata"]["name"])
+            todo.append((document, []))
         elif diff:
-            todo.append((document, "changed", diff))
+            todo.append((document, diff))
     return todo, troubles
+
+
+def live(api: Api, document: manifests.Object) -> manifests.Object | None:
+    """An object as the API has it now."""
+    try:
+        kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
+    except ResourceNotFoundError:
+        return None
+    return _live(kind, document)
 
 
 def _live(kind: Any, document: manifests.Object) -> manifests.Object | None:  # noqa: ANN401
@@ -178,13 +210,40 @@ def _reason(error: Any) -> str:  # noqa: ANN401
 def apply(state: State, host: Host, api: Api, documents: list[manifests.Object]) -> bool:
     """Send the objects, in their order; False, with the reason said, at the first refused one."""
     for document in documents:
-        kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
+        title = manifests.title(document)
         try:
-            _send(kind, document, dry_run=False)
-        except (DynamicApiError, ApiException) as error:
-            host.log(f"{manifests.title(document)}: the API refuses it: {_reason(error)}")
+            lacking = wait(title, _SLOW_LIMIT, partial(_sent, api, document))
+        except _Refused as refused:
+            host.log(f"{title}: the API refuses it: {refused}")
+            return False
+        if lacking:
+            host.log(f"{title}: not applied in {_SLOW_LIMIT} s: {lacking}; run this again")
             return False
     return True
+
+
+class _Refused(Exception):
+    """The API's reason."""
+
+
+def _sent(api: Api, document: manifests.Object) -> str | None:
+    """Send an object. A phrase: the server is too busy now, and it is to be sent again."""
+    began = time.monotonic()
+    try:
+        kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
+        _send(kind, document, dry_run=False)
+    except ResourceNotFoundError:
+        raise _Refused("it has no such kind") from None
+    except ApiException as error:
+        # What a server says that is too busy is no refusal.
+        if error.status in (429, 500, 503, 504):
+            return phrase(error)
+        raise _Refused(_reason(error)) from None
+    if document["kind"] == "CustomResourceDefinition":
+        # Each makes the server put its whole description together anew: a slow one gets as long
+        # to rest as it worked.
+        time.sleep(min(time.monotonic() - began, 5))
+    return None
 
 
 @operation()
@@ -277,7 +336,7 @@ def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyin
         if lacking := unfinished(api, name, space):
             host.log(f"waits for {title}, {_ROLLOUT_LIMIT} s at most: {lacking}")
             yield FunctionCommand(await_rollout, (cluster, title, name, space), {})
-    host.noop(f"{len(wanted)} DaemonSets run as they are in {_shown(directories)}")
+    host.noop(f"{len(wanted)} DaemonSets run as they are wanted")
 
 
 def _newer_secrets(api: Api, document: manifests.Object) -> list[str]:

@@ -7,9 +7,10 @@ from gevent.lock import RLock
 from pyinfra import host, state
 from pyinfra.api import Host, StringCommand, operation
 
-from barekube import preflight, remote, settings, versions
+from barekube import preflight, remote, rook, settings, versions
 from barekube.cluster import Cluster
 from barekube.facts.preflight import CheckupFact, SyncTimes, Unanswered, Unreached
+from barekube.operations import disks as disk_operations
 from barekube.operations import packages
 from barekube.operations.order import refuse
 from barekube.operations.packages import AptKey
@@ -121,6 +122,24 @@ def examined() -> Generator[StringCommand]:
     """What every host says is known. At most two round trips, the second on new hosts only."""
     _ask(host)
     host.noop("examined")
+    return
+    yield
+
+
+@operation()
+def disks(cluster: Cluster, storage: rook.Storage) -> Generator[StringCommand]:
+    """What is on this host's disks for Ceph is known, and said. One round trip."""
+    mine = _ask(host)
+    found = _findings[(state.is_executing, host.name)]
+    if mine and (wrong := preflight.without_ceph(mine)):
+        found.append(wrong)
+    own = disk_operations.own_fsid(cluster)
+    for verdict in disk_operations.verdicts(host, storage.disks[host.name], own):
+        if verdict.good:
+            host.log(verdict.words)
+        else:
+            found.append(verdict.words)
+    host.noop("its disks were looked at")
     return
     yield
 

@@ -109,12 +109,12 @@ def test_an_ingress_without_a_class_or_in_another_namespace_never_goes_online(
         subprocess.run([*applications, "apply", "-f", "-"], input=text, text=True, check=True)
     try:
         # The internal door shows when they are known.
-        _becomes(200, INTERNAL.address, "no-class.example.com", "/hostname")
+        _becomes(200, INTERNAL.address, "no-class.example.com", "/header")
         get = ["-n", "online", "get", "ingress", "no-class", "-o", "jsonpath={.spec}"]
         spec = subprocess.run([*applications, *get], capture_output=True, check=True).stdout
         assert json.loads(spec)["ingressClassName"] == "internal"
         for name in ("no-class", "not-listed"):
-            assert _curl(PUBLIC.address, f"{name}.example.com", "/hostname")[0] == 404
+            assert _curl(PUBLIC.address, f"{name}.example.com", "/header")[0] == 404
         assert _curl(PUBLIC.address, "smoke.example.com", "/hostname")[0] == 200
     finally:
         for text in cases:

@@ -42,7 +42,7 @@ RELEASE = {
 }
 _FACT = "echo '#release'"
 _CHECKUP = 'echo "uid='
-REACH, SYNC = "use Socket", "fdatasync"
+REACH, SYNC, DISKS = "use Socket", "fdatasync", "wipefs"
 _SETTINGS = "KUBEADM_INIT_DRYRUN_DIR"
 _REFUSED = re.compile(r"(^|\W)false\W*$")
 _WEAVE = "/dev/tcp/127.0.0.1/6784"

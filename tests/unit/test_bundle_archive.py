@@ -187,3 +187,21 @@ def test_an_archive_that_would_write_elsewhere_is_refused(paths: Paths, tmp_path
     with pytest.raises(BundleError, match="does not unpack"):
         archive.add(paths, path)
     assert not (paths.bundle / "outside").exists()
+
+
+def test_a_file_is_taken_if_a_lock_of_the_manifests_names_its_digest(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "crds.yaml"
+    file.write_text("kind: A\n")
+    digest = oci.digest_of(b"kind: A\n").removeprefix("sha256:")
+    lock = tmp_path / "manifests/rook/upstream.lock"
+    lock.parent.mkdir(parents=True)
+    monkeypatch.setattr(archive, "_MANIFESTS", tmp_path / "manifests")
+    lock.write_text(f"# Rook's\ncrds v1 https://r/crds.yaml {'0' * 64}\n")
+    assert archive.add_locked(paths, file) is None
+    lock.write_text(f"# Rook's\ncrds v1 https://r/crds.yaml {digest}\n")
+    assert archive.add_locked(paths, file) == "rook crds v1"
+    assert (paths.www / "files" / digest).read_text() == "kind: A\n"
+    assert not Record(paths.manifest).check()
+    assert archive.add_locked(paths, tmp_path / "absent") is None

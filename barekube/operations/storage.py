@@ -1,0 +1,264 @@
+"""Rook and Ceph: applied step by step, each once what it needs is there, until volumes can be had.
+
+One host does it for all; where it fails nobody goes on.
+"""
+
+from collections.abc import Generator, Sequence
+from functools import cache
+
+import yaml
+from kubernetes import client as k8s
+from pyinfra import host, state
+from pyinfra.api import FunctionCommand, Host, State, operation
+from pyinfra.api.command import PyinfraCommand
+
+from barekube import api as cluster_api
+from barekube import fetch, manifests, nodes, rook, settings
+from barekube.api import Api, Trouble, found
+from barekube.cluster import Cluster
+from barekube.manifests import Object
+from barekube.operations import disks, objects
+from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait
+from barekube.rook import SPACE, Storage, Upstream
+
+_OPERATOR_LIMIT, _CLUSTER_LIMIT, _HEALTH_LIMIT = 600, 1800, 900
+# Kinds of Rook's that say by status.phase when they are ready.
+_PHASED = ("CephBlockPool", "CephFilesystem", "CephCluster")
+_acting: dict[bool, str] = {}
+
+
+def _acts() -> bool:
+    """Whether this host does it: the one that began. If it fails, the next does not go on."""
+    if acts_for_the_cluster():
+        _acting.setdefault(state.is_executing, host.name)
+    mine = _acting.get(state.is_executing) == host.name
+    if not mine:
+        host.noop("another host of this run does it")
+    return mine
+
+
+@cache
+def _documents(name: str, content: bytes) -> list[tuple[str, Object]]:
+    """The objects of one of Rook's own files. It is large, hence the parser in C."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found_there = yaml.load_all(content, loader)
+    return [(name, rook.kept_to(each)) for each in found_there if each is not None]
+
+
+def _fetched(file: Upstream) -> list[tuple[str, Object]]:
+    """Raises NotFetched."""
+    content = fetch.fetched(file, host.data.bundle_url, host.data.bundle_ca)
+    return _documents(file.title, content)
+
+
+@operation()
+def fetched(storage: Storage) -> Generator[PyinfraCommand]:
+    """Rook's own files are on this machine, and are what the lock names. No remote command."""
+    if not _acts():
+        return
+    try:
+        for file in storage.files:
+            _fetched(file)
+    except fetch.NotFetched as error:
+        yield from refuse(str(error))
+        return
+    host.noop(f"{len(storage.files)} files of Rook's are what the lock names")
+
+
+@operation()
+def disks_judged(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
+    """Ceph can have the disks that it is not told of yet. One round trip for a host with such."""
+    yield from answering(_disks_judged(cluster, storage))
+
+
+def _disks_judged(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
+    if not _acts():
+        return
+    own, told = disks.own_fsid(cluster), _told(cluster, storage)
+    bad = []
+    for other in settings.hosts():
+        mine = storage.disks.get(other.name, ())
+        new = [each for each in mine if each not in told.get(other.name, ())]
+        for verdict in disks.verdicts(other, new, own) if new else []:
+            host.log(f"{other.name}: {verdict.words}")
+            bad += [] if verdict.good else [other.name]
+    if bad:
+        yield from refuse(
+            f"Ceph cannot have all disks that {storage.directory} names of"
+            f" {', '.join(dict.fromkeys(bad))} (above); nothing is applied"
+        )
+        return
+    host.noop("no disk speaks against it")
+
+
+def _told(cluster: Cluster, storage: Storage) -> dict[str, tuple[str, ...]]:
+    """By host, the disks that the living CephCluster names."""
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble:
+        return {}
+    live = objects.live(api, _of_kind(storage, "CephCluster")[0][1])
+    try:
+        return rook.named([("", live)]) if live else {}
+    except rook.Wrong:
+        return {}  # Changed by hand: all disks are looked at.
+
+
+def _of_kind(storage: Storage, *kinds: str) -> list[tuple[str, Object]]:
+    return [each for each in manifests.read(storage.directory) if each[1]["kind"] in kinds]
+
+
+@operation()
+def upstream(cluster: Cluster, file: Upstream) -> Generator[PyinfraCommand]:
+    """What one of Rook's own files has is applied: its kinds are known, its operators run."""
+    yield from answering(_upstream(cluster, file))
+
+
+def _upstream(cluster: Cluster, file: Upstream) -> Generator[PyinfraCommand]:
+    if not _acts():
+        return
+    try:
+        documents = _fetched(file)
+    except fetch.NotFetched as error:
+        yield from refuse(str(error))
+        return
+    yield from objects.brought(cluster, documents, file.title)
+    yield from _awaited(cluster, [each for _, each in documents], file.title, _OPERATOR_LIMIT)
+
+
+@operation()
+def ceph(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
+    """The CephCluster is applied and ready. No remote command."""
+    yield from answering(_ceph(cluster, storage))
+
+
+def _ceph(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
+    if not _acts():
+        return
+    documents = _of_kind(storage, "CephCluster")
+    yield from objects.brought(cluster, documents, str(storage.directory))
+    yield from _awaited(
+        cluster, [each for _, each in documents], "the Ceph cluster", _CLUSTER_LIMIT
+    )
+
+
+@operation()
+def classes(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
+    """Pools, file system, classes and the rest are applied and ready. No remote command."""
+    yield from answering(_classes(cluster, storage))
+
+
+def _classes(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
+    if not _acts():
+        return
+    documents = manifests.read(storage.directory)
+    yield from objects.brought(cluster, documents, str(storage.directory), whole=documents)
+    yield from _awaited(
+        cluster, [each for _, each in documents], "pools and classes", _CLUSTER_LIMIT
+    )
+
+
+def _awaited(
+    cluster: Cluster, documents: Sequence[Object], what: str, limit: int
+) -> Generator[PyinfraCommand]:
+    """Wait, if need be, until all that has a state is as wanted."""
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble:
+        return  # A preview; the step before has said so.
+    if lack := _lacking(api, documents):
+        host.log(f"waits for {what}, {limit} s at most: {lack}")
+        yield FunctionCommand(_await, (cluster, documents, what, limit), {})
+    else:
+        host.noop(f"{what}: as wanted")
+
+
+def _await(
+    state: State, host: Host, cluster: Cluster, documents: Sequence[Object], what: str, limit: int
+) -> bool:
+    lack = wait(what, limit, lambda: _lacking(cluster_api.connect(cluster), documents))
+    if lack is None:
+        return True
+    host.log(
+        f"{what}: not as wanted in {limit} s: {lack}; look at `kubectl -n {SPACE} get pods -o"
+        " wide`, then run this again"
+    )
+    return False
+
+
+def _lacking(api: Api, documents: Sequence[Object]) -> str | None:
+    """What the first object lacks that is not as wanted, with the pod that does not get on."""
+    for document in documents:
+        if lack := _lack(api, document):
+            return f"{lack}{_pods(api)}"
+    return None
+
+
+def _lack(api: Api, document: Object) -> str | None:
+    kind, what = document["kind"], manifests.title(document)
+    if kind in _PHASED:
+        return rook.lacking(document, objects.live(api, document))
+    if kind == "CustomResourceDefinition":
+        live = objects.live(api, document)
+        known = live is not None and manifests.condition(live, "Established")
+        return None if known else f"{what} is not established"
+    if kind == "StorageClass":
+        driver = document["provisioner"]
+        drivers = k8s.StorageV1Api(api.client)
+        if found(drivers.read_csi_driver, driver) is None:
+            return f"{what}: nothing has registered as {driver} yet"
+    if kind == "Deployment":
+        metadata = document["metadata"]
+        live = found(api.apps.read_namespaced_deployment, metadata["name"], metadata["namespace"])
+        if live is None:
+            return f"{what} is not there"
+        status, wanted = live.status, live.spec.replicas
+        seen = (status.observed_generation or 0) >= live.metadata.generation
+        runs = min(status.updated_replicas or 0, status.available_replicas or 0) if seen else 0
+        return None if runs >= wanted else f"{what}: {runs} of {wanted} pods run"
+    return None
+
+
+def _pods(api: Api) -> str:
+    """' (a pod, its node, what it waits for)', or nothing."""
+    pods = api.core.list_namespaced_pod(SPACE).items
+    why = next((trouble for pod in pods if (trouble := nodes.pod_trouble(pod))), "")
+    return why and f" ({why})"
+
+
+@operation()
+def healthy(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
+    """Ceph says that it is well, but for what barekube/rook.py allows. No remote command."""
+    yield from answering(_healthy(cluster, storage))
+
+
+def _healthy(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
+    if not _acts():
+        return
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble:
+        return  # A preview; the steps before have said so.
+    wanted = _of_kind(storage, "CephCluster")[0][1]
+    wrong, passed = rook.health(objects.live(api, wanted) or {})
+    for line in passed:
+        host.log(line)
+    if wrong:
+        host.log(f"waits for Ceph's health, {_HEALTH_LIMIT} s at most: {wrong}")
+        yield FunctionCommand(_await_health, (cluster, wanted), {})
+    else:
+        host.noop("Ceph is well")
+
+
+def _await_health(state: State, host: Host, cluster: Cluster, wanted: Object) -> bool:
+    def lacking() -> str | None:
+        return rook.health(objects.live(cluster_api.connect(cluster), wanted) or {})[0]
+
+    wrong = wait("Ceph's health", _HEALTH_LIMIT, lacking)
+    if wrong is None:
+        return True
+    host.log(
+        f"Ceph is not well in {_HEALTH_LIMIT} s: {wrong}; look at `kubectl -n {SPACE} exec"
+        " deploy/ceph-tools -- ceph health detail`, then run this again"
+    )
+    return False

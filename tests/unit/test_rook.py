@@ -1,0 +1,300 @@
+"""What of Rook's manifests is refused, which of its files are taken, and when Ceph is well."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import urllib3
+import yaml
+
+from barekube import fetch, manifests, rook
+from barekube.manifests import Object
+from barekube.rook import ALLOWED, Upstream, Wrong, health, kept_to, lacking, lock, named, problem
+
+DISK = "/dev/disk/by-id/ata-X_1"
+HOSTS = ["metal-1", "metal-2", "metal-3", "metal-4"]
+
+
+def _cluster(nodes: object, **storage: object) -> list[tuple[str, Object]]:
+    spec = {"mon": {"count": 3}, "storage": {"nodes": nodes, **storage}}
+    metadata = {"name": "rook-ceph", "namespace": "rook-ceph"}
+    cluster = {"apiVersion": "ceph.rook.io/v1", "kind": "CephCluster", "metadata": metadata}
+    return [("m/cluster.yaml", {**cluster, "spec": spec})]
+
+
+def _on(*hosts: str) -> list[dict[str, object]]:
+    return [{"name": host, "devices": [{"name": DISK}]} for host in hosts]
+
+
+def test_disks_are_read_from_the_manifest_by_host() -> None:
+    assert named(_cluster(_on("metal-1", "metal-2"))) == {"metal-1": (DISK,), "metal-2": (DISK,)}
+
+
+@pytest.mark.parametrize(
+    ("documents", "sentence"),
+    [
+        (
+            _cluster([{"name": "metal-1", "devices": [{"name": "sdb"}]}]),
+            "m/cluster.yaml: sdb of metal-1 can be another disk after a boot; name it by"
+            " /dev/disk/by-id/... or /dev/disk/by-path/...",
+        ),
+        (
+            _cluster([{"name": "metal-1", "devices": [{"name": DISK}, {"name": DISK}]}]),
+            f"m/cluster.yaml: {DISK} of metal-1 is named twice; name it once",
+        ),
+        (
+            _cluster([], useAllDevices=True),
+            "m/cluster.yaml: useAllDevices lets Rook choose disks; take it out and name each disk",
+        ),
+        (
+            _cluster([{"name": "metal-1", "deviceFilter": "^sd.", "devices": []}]),
+            "m/cluster.yaml: deviceFilter lets Rook choose disks; take it out and name each disk",
+        ),
+        (
+            _cluster([{"name": "metal-1", "devices": [DISK]}]),
+            "m/cluster.yaml: storage.nodes is a list of {name: HOST, devices: [{name: DISK}, ...]};"
+            " correct it",
+        ),
+        ([], "storage_manifests has 0 objects CephCluster; have one there"),
+    ],
+)
+def test_a_disk_that_is_not_named_for_good_is_refused(
+    documents: list[tuple[str, Object]], sentence: str
+) -> None:
+    with pytest.raises(Wrong) as refused:
+        named(documents)
+    assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("nodes", "group", "sentence"),
+    [
+        ([], [], None),
+        (_on("metal-1", "metal-2", "metal-3"), ["metal-1", "metal-2", "metal-3"], None),
+        (
+            _on("metl-1"),
+            ["metal-1"],
+            "m/cluster.yaml: metl-1 is no host of the inventory; did you mean metal-1?",
+        ),
+        (
+            _on("metal-1"),
+            [],
+            "m/cluster.yaml names disks of metal-1; name metal-1 in the inventory's group storage"
+            " too",
+        ),
+        (
+            _on("metal-1"),
+            ["metal-1", "metal-2"],
+            "metal-2 is in the inventory's group storage, and m/cluster.yaml names no disk of it;"
+            " name its disks there, or take it out of the group",
+        ),
+        (
+            _on("metal-1", "metal-2"),
+            ["metal-1", "metal-2"],
+            "m keeps its copies on 3 hosts, and group storage has 2; name more there, or set"
+            " storage_manifests to 'manifests/rook-small' in group_data, which is not safe",
+        ),
+    ],
+)
+def test_group_storage_and_the_manifest_have_to_name_the_same_hosts(
+    nodes: list[dict[str, object]], group: list[str], sentence: str | None
+) -> None:
+    documents = _cluster(nodes)
+    assert problem(documents, named(documents), group, HOSTS) == sentence
+
+
+@pytest.mark.parametrize(("shape", "hosts"), [("rook", 3), ("rook-small", 1)])
+def test_our_own_manifests_are_content_with_so_many_hosts_and_no_fewer(
+    shape: str, hosts: int
+) -> None:
+    documents = manifests.read(Path("manifests") / shape)
+    cluster = next(each for _, each in documents if each["kind"] == "CephCluster")
+    assert cluster["spec"]["storage"].pop("nodes") == []
+    cluster["spec"]["storage"]["nodes"] = _on(*HOSTS[:hosts])
+    disks = named(documents)
+    assert problem(documents, disks, HOSTS[:hosts], HOSTS) is None
+    if hosts > 1:
+        few = {host: disks[host] for host in HOSTS[: hosts - 1]}
+        assert problem(documents, few, HOSTS[: hosts - 1], HOSTS)
+    unsafe = [each for _, each in documents if "barekube/unsafe" in each["metadata"]["labels"]]
+    assert bool(unsafe) == (shape == "rook-small")
+
+
+def test_the_small_shape_is_the_other_but_for_counts_and_labels() -> None:
+    small, large = (
+        {manifests.title(each) for _, each in manifests.read(Path(f"manifests/{shape}"))}
+        for shape in ("rook-small", "rook")
+    )
+    assert small == large
+
+
+def test_the_lock_names_rooks_files_in_the_order_in_which_they_are_applied() -> None:
+    path = Path("manifests/rook/upstream.lock")
+    found = lock(str(path), path.read_text())
+    assert [each.title for each in found] == [
+        "Rook's crds v1.20.6",
+        "Rook's common v1.20.6",
+        "Rook's csi-operator v1.20.6",
+        "Rook's operator v1.20.6",
+    ]
+    assert found[0].sha256[:8] == "7fa7462d"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("crds v1 https://r/crds.yaml", "l, line 1: write a name, a version, an address, a SHA"),
+        (f"# x\n\ncrds v1 u {'f' * 63}", "l, line 3: write a name, a version, an address, a SHA"),
+        (f"common v1 u {'f' * 64}", "l has to name crds, common, csi-operator, operator, in this"),
+    ],
+)
+def test_a_lock_that_cannot_be_relied_on_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(Wrong) as refused:
+        lock("l", text)
+    assert str(refused.value).startswith(sentence)
+
+
+def _file(content: bytes, url: str = "http://127.0.0.1:9/crds.yaml") -> Upstream:
+    return Upstream("crds", "v1", url, hashlib.sha256(content).hexdigest())
+
+
+def test_a_file_that_is_kept_is_taken_if_it_still_is_what_the_lock_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "CACHE", tmp_path)
+    file = _file(b"kind: A\n")
+    (tmp_path / file.sha256).write_bytes(b"kind: A\n")
+    assert fetch.fetched(file, None, None) == b"kind: A\n"
+    (tmp_path / file.sha256).write_bytes(b"kind: B\n")
+    with pytest.raises(fetch.NotFetched) as refused:
+        fetch.fetched(file, None, None)
+    assert str(refused.value) == (
+        "Rook's crds v1 cannot be fetched from http://127.0.0.1:9/crds.yaml (MaxRetryError); put it"
+        f" at {tmp_path / file.sha256} yourself"
+    )
+
+
+class _Answer:
+    def __init__(self, data: bytes, status: int = 200) -> None:
+        self.data, self.status = data, status
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (_Answer(b"kind: B\n"), "is not the file that the lock names (another SHA-256)"),
+        (_Answer(b"", 404), "(answer 404); put it at"),
+    ],
+)
+def test_a_file_that_is_missing_or_altered_is_neither_taken_nor_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: _Answer, words: str
+) -> None:
+    monkeypatch.setattr(fetch, "CACHE", tmp_path / "cache")
+    pool = urllib3.PoolManager
+    monkeypatch.setattr(pool, "request", lambda *arguments, **options: answer)
+    with pytest.raises(fetch.NotFetched) as refused:
+        fetch.fetched(_file(b"kind: A\n"), None, None)
+    assert words in str(refused.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_of_a_bundle_a_file_is_fetched_by_its_digest_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(fetch, "CACHE", tmp_path)
+
+    def request(self: object, method: str, url: str, **options: object) -> _Answer:
+        asked.append(url)
+        return _Answer(b"kind: A\n")
+
+    monkeypatch.setattr(urllib3.PoolManager, "request", request)
+    file = _file(b"kind: A\n")
+    for _ in range(2):
+        assert fetch.fetched(file, "https://b:8443", None) == b"kind: A\n"
+    assert asked == [f"https://b:8443/files/{file.sha256}"]
+
+
+def test_rooks_pods_are_kept_to_the_cpus_that_ceph_runs_on_and_nothing_else_is_changed() -> None:
+    term = {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64", "arm64"]}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [term]}]}
+    wanted = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    operator: Object = yaml.safe_load(
+        "{apiVersion: apps/v1, kind: Deployment, spec: {template: {spec: {containers: []}}}}"
+    )
+    assert kept_to(operator)["spec"]["template"]["spec"] == {"containers": [], "affinity": wanted}
+    driver: Object = yaml.safe_load("{apiVersion: csi.ceph.io/v1, kind: Driver, spec: {a: 1}}")
+    both = {"nodePlugin": {"affinity": wanted}, "controllerPlugin": {"affinity": wanted}}
+    assert kept_to(driver)["spec"] == {"a": 1, **both}
+    assert driver["spec"] == {"a": 1}
+    other: Object = {"apiVersion": "v1", "kind": "ConfigMap"}
+    assert kept_to(other) == other
+
+
+_POOL: Object = {
+    "kind": "CephBlockPool",
+    "metadata": {"name": "block", "namespace": "rook-ceph", "generation": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("live", "words"),
+    [
+        (None, "CephBlockPool rook-ceph/block is not there"),
+        (_POOL, "CephBlockPool rook-ceph/block is new: its operator has said nothing yet"),
+        (
+            {**_POOL, "status": {"phase": "Progressing", "message": "Configuring"}},
+            "CephBlockPool rook-ceph/block is Progressing: Configuring",
+        ),
+        (
+            {**_POOL, "status": {"phase": "Ready", "observedGeneration": 1}},
+            "CephBlockPool rook-ceph/block: its operator has not seen the change yet",
+        ),
+        ({**_POOL, "status": {"phase": "Ready", "observedGeneration": 2}}, None),
+    ],
+)
+def test_an_object_of_rooks_is_ready_when_it_says_so_of_its_newest_state(
+    live: Object | None, words: str | None
+) -> None:
+    assert lacking(_POOL, live) == words
+
+
+def _ceph(state: str, **checks: str) -> Object:
+    details = {
+        name: {"severity": severity, "message": "so it is"} for name, severity in checks.items()
+    }
+    return {"status": {"ceph": {"health": state, "details": details}}}
+
+
+KEYS = "AUTH_INSECURE_CLIENT_KEY_TYPE"
+
+
+@pytest.mark.parametrize(
+    ("live", "wrong", "passed"),
+    [
+        (_ceph("HEALTH_OK"), None, []),
+        (_ceph("HEALTH_WARN", **{KEYS: "HEALTH_WARN"}), None, [KEYS]),
+        (
+            _ceph("HEALTH_WARN", **{KEYS: "HEALTH_WARN", "OSD_DOWN": "HEALTH_WARN"}),
+            "OSD_DOWN: so it is",
+            [KEYS],
+        ),
+        (_ceph("HEALTH_ERR", **{KEYS: "HEALTH_ERR"}), f"{KEYS}: so it is", []),
+        (_ceph("HEALTH_ERR"), "Ceph's health is HEALTH_ERR", []),
+        (_ceph("HEALTH_WARN"), "Ceph's health is HEALTH_WARN", []),
+        ({}, "Ceph's health is not known yet", []),
+    ],
+)
+def test_ceph_is_well_only_if_each_of_its_checks_is_allowed_for_a_reason(
+    live: Object, wrong: str | None, passed: list[str]
+) -> None:
+    assert health(live) == (wrong, [f"Ceph says {each}: {ALLOWED[each]}" for each in passed])
+
+
+def test_all_of_ours_that_is_in_a_namespace_is_in_rooks() -> None:
+    spaces = {
+        each["metadata"]["namespace"]
+        for _, each in manifests.read(Path("manifests/rook"))
+        if each["kind"] != "StorageClass"
+    }
+    assert spaces == {rook.SPACE}
