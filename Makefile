@@ -9,7 +9,7 @@ STAGES := preflight host runtime kubernetes_packages control_plane workers netwo
 CODE := config.py inventory.py group_data deploys barekube bench bundle lab tests
 
 .PHONY: help drift lab lab-down lab-needs test test-needs style types fast-tests page-tests lab-tests preview site \
-	upgrade maintain bundle $(STAGES)
+	upgrade maintain remove_node reset bundle $(STAGES)
 
 help:
 	@echo 'make lab                    machines of its own here, and a Kubernetes on them'
@@ -39,10 +39,13 @@ verify: .venv/.ready ## proof: tries DNS, pairs, Services, ports, policies from 
 upgrade: .venv/.ready ## the cluster to kubernetes_version of group_data, node by node
 maintain: .venv/.ready ## says what is to do; OPTIONS='-y --data packages=true' does it, a host at a time
 
+remove_node: .venv/.ready ## a node leaves, living or dead: OPTIONS='-y --data node=NAME'
+reset: .venv/.ready ## hosts as they were: OPTIONS='-y --data cluster=NAME'
+
 drift: .venv/.ready ## for cron: exit status 0 as wanted, 3 something differs, 1 trouble
 	$(PYINFRA) $(INVENTORY) deploys/drift.py --dry $(if $(LIMIT),--limit $(LIMIT))
 
-site upgrade maintain $(STAGES):
+site upgrade maintain remove_node reset $(STAGES):
 	$(PYINFRA) $(INVENTORY) deploys/$@.py $(OPTIONS) $(if $(LIMIT),--limit $(LIMIT))
 
 bundle: .venv/.ready ## packages and images for machines without internet

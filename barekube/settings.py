@@ -146,12 +146,16 @@ def cluster() -> Cluster:
     return result
 
 
+def walled(other: Host) -> bool:
+    """Whether a host is to have a firewall; those of `edge` always have one."""
+    return "edge" in other.groups or bool(other.data.firewall)
+
+
 def firewall_rules() -> str | None:
-    """The firewall of this host, or None where none is wanted. Hosts of `edge` always have one."""
-    edge = "edge" in host.groups
-    if not (edge or host.data.firewall):
+    """The firewall of this host, or None where none is wanted."""
+    if not walled(host):
         return None
-    port = int(host.data.get("ssh_port") or 22)
+    port, edge = int(host.data.get("ssh_port") or 22), "edge" in host.groups
     return firewall.rules(cluster(), port, edge=edge, trusted=host.data.firewall_trusted)
 
 

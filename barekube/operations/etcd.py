@@ -74,7 +74,12 @@ def make_room(state: State, host: Host, api: Api, node: Node, begun: bool) -> bo
         )
         return False
     host.log(f"etcd: remove the member {own.identity} that a join of {node.name} left behind")
-    if _run(api.host, f"{_CTL} member remove {own.identity}") is not None:
+    return removed(host, api, own.identity)
+
+
+def removed(host: Host, api: Api, identity: str) -> bool:
+    """Remove a member; False, with a sentence logged, if that cannot be done."""
+    if _run(api.host, f"{_CTL} member remove {identity}") is not None:
         return True
     host.log(f"{api.host.name} cannot remove it; look at `crictl ps -a` there, then run this again")
     return False

@@ -90,9 +90,19 @@ def _sources(other: Host, said: Checkup) -> list[str]:
 
 @operation()
 def neighbours(cluster: Cluster) -> Generator[StringCommand]:
-    """Which hosts this one reaches is known. One round trip where one of a pair is new."""
+    """Which hosts this one reaches is known. One round trip where one of a pair is new.
+
+    A node whose firewall does not know a new host yet is to learn of it in this run.
+    """
     known = {each.name: _ask(each) for each in settings.hosts() if each in state.active_hosts}
     mine = known.pop(host.name)
+    for other in settings.hosts():
+        said = known.get(other.name)
+        if mine and not mine.ca and said and said.ca and settings.walled(other):
+            host.log(
+                f"its way to {other.name} is not tried: host.py names it to the firewall there"
+            )
+            del known[other.name]
     there = {
         cluster.node(name).address: (cluster.node(name).control_plane, bool(said.ca))
         for name, said in known.items()

@@ -134,7 +134,7 @@ def kind_of(*, kind: str, api_version: str) -> Kind:
     return Kind(kind)
 
 
-def connect(cluster: object) -> SimpleNamespace:
+def connect(cluster: object, besides: str = "") -> SimpleNamespace:
     """In the place of barekube.api.connect."""
     core, apps = MagicMock(), MagicMock()
     core.read_node = node

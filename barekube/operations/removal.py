@@ -1,0 +1,172 @@
+"""A node leaves the cluster: judged, drained, out of etcd, deleted; its addresses given back."""
+
+from collections.abc import Generator
+
+from pyinfra import host, state
+from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+
+from barekube import api as cluster_api
+from barekube import drain, nodes, removal, settings
+from barekube.api import Api, Trouble, found
+from barekube.cluster import Cluster
+from barekube.facts.weave import WeaveReport
+from barekube.operations import etcd
+from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait
+from barekube.operations.roll import answered
+
+_DRAIN_LIMIT, _RECLAIM_LIMIT = 600, 120
+# None of the steps is done where the first one refused.
+_refused: list[str] = []
+
+
+@operation()
+def judged(cluster: Cluster, node: object) -> Generator[PyinfraCommand]:
+    """Nothing that is needed would be lost with the node. No remote command, or two."""
+    yield from answering(_judged(cluster, node))
+
+
+def _judged(cluster: Cluster, node: object) -> Generator[PyinfraCommand]:
+    if not acts_for_the_cluster():
+        host.noop("another host of this run does it")
+        return
+    why = _why_not(cluster, node)
+    if why:
+        _refused.append(why)
+        yield from refuse(why)
+        return
+    host.noop(f"nothing that is needed would be lost with {node}")
+
+
+def _why_not(cluster: Cluster, node: object) -> str | None:
+    try:
+        api = cluster_api.connect(cluster, besides=str(node or ""))
+    except Trouble as trouble:
+        if [each.name for each in cluster.control_planes] == [node]:
+            return removal.last(str(node))
+        return f"no other control plane answers ({trouble}); bring one up, then run this again"
+    there = [each.metadata.name for each in api.core.list_node().items]
+    if wrong := removal.unknown(node, there, [each.name for each in cluster.nodes]):
+        return wrong
+    name = str(node)
+    members = etcd.members(api.host)
+    if members is None:
+        return f"{api.host.name} cannot ask etcd for its members; mend it, then run this again"
+    osds = api.core.list_pod_for_all_namespaces(label_selector="app=rook-ceph-osd").items
+    return removal.loss(members, name) or removal.carries_data(name, osds)
+
+
+@operation()
+def removed(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
+    """The node is drained, out of etcd, and deleted; each step where it is still to be done."""
+    yield from answering(_removed(cluster, node))
+
+
+def _removed(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
+    if not acts_for_the_cluster():
+        host.noop("another host of this run does it")
+        return
+    if _refused:
+        yield from refuse(_refused[0])
+        return
+    api = cluster_api.connect(cluster, besides=node)
+    live = nodes.lookup(api, node)
+    member = next((each for each in etcd.members(api.host) or [] if each.name == node), None)
+    if live is None and member is None:
+        host.noop(f"{node} is no node of the cluster")
+        return
+    if live is not None and nodes.is_ready(live):
+        host.log(f"{node}: drain, {_DRAIN_LIMIT} s at most")
+        yield FunctionCommand(_drain, (cluster, node), {})
+    elif live is not None:
+        host.log(f"{node} is not Ready: its pods start elsewhere once it is deleted")
+    if member is not None:
+        host.log(f"etcd: remove the member {member.identity} of {node}")
+        yield FunctionCommand(_leave_etcd, (cluster, node, member.identity), {})
+    if live is not None:
+        host.log(f"{node}: delete the node")
+        yield FunctionCommand(_delete, (cluster, node), {})
+
+
+@answered
+def _drain(state: State, host: Host, cluster: Cluster, node: str) -> bool:
+    api = cluster_api.connect(cluster, besides=node)
+    why = drain.drain(host, api, node, _DRAIN_LIMIT)
+    if why is None:
+        return True
+    drain.uncordon(api, node)
+    host.log(f"{why}; {node} stays, and takes pods as before")
+    return False
+
+
+@answered
+def _leave_etcd(state: State, host: Host, cluster: Cluster, node: str, member: str) -> bool:
+    return etcd.removed(host, cluster_api.connect(cluster, besides=node), member)
+
+
+@answered
+def _delete(state: State, host: Host, cluster: Cluster, node: str) -> bool:
+    api: Api = cluster_api.connect(cluster, besides=node)
+    found(api.core.delete_node, node)
+    return True
+
+
+@operation()
+def left(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
+    """This host, the node's, is no member of the cluster any more, so that it may be reset."""
+    if _refused:
+        yield from refuse(_refused[0])
+    elif state.is_executing:
+        yield from answering(_left(cluster, node))
+    else:
+        host.noop("once it is out of the cluster")
+
+
+def _left(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
+    if nodes.lookup(cluster_api.connect(cluster, besides=node), node) is not None:
+        yield from refuse("it is in the cluster still, and is not reset; see above what kept it")
+        return
+    host.noop("it is out of the cluster")
+
+
+@operation()
+def reclaimed(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
+    """Weave has given the node's addresses to the others, which its own daemon does when it sees
+    the node deleted. One round trip, and more only while it has not."""
+    if not state.is_executing or not _looks(node):
+        host.noop("its addresses are looked at by another host")
+        return
+
+    def lacking() -> str | None:
+        if removal.kept_addresses(host.get_fact(WeaveReport), node):
+            return f"Weave keeps addresses for {node}"
+        return None
+
+    if why := wait(f"the addresses of {node}", _RECLAIM_LIMIT, lacking):
+        host.log(
+            f"warning: {why} after {_RECLAIM_LIMIT} s; once it is off, run on one node only:"
+            " kubectl -n kube-system exec ds/weave-net -c weave -- /home/weave/weave --local rmpeer"
+            f" {node}"
+        )
+    host.noop(f"the addresses of {node} are the others'")
+    return
+    yield StringCommand("")
+
+
+def _looks(node: str) -> bool:
+    """Whether this is the first host of the run that stays in the cluster."""
+    staying = [each for each in settings.hosts() if each in state.active_hosts]
+    return next((each.name for each in staying if each.name != node), None) == host.name
+
+
+@operation()
+def told(node: str) -> Generator[PyinfraCommand]:
+    """What there is to do next."""
+    if acts_for_the_cluster() and state.is_executing and not _refused:
+        host.log(
+            f"{node} is out of the cluster; take it out of the inventory and run host.py on the"
+            " others, or run deploys/site.py to have it, or a machine in its place, join again"
+        )
+    host.noop("told")
+    return
+    yield

@@ -1,0 +1,74 @@
+"""A host back to what it was before barekube."""
+
+import shlex
+import sys
+from collections.abc import Generator
+
+from pyinfra import host, state
+from pyinfra.api import operation
+from pyinfra.api.command import PyinfraCommand
+
+from barekube import api as cluster_api
+from barekube import nodes, reset, settings
+from barekube.api import API_ERRORS, Trouble
+from barekube.cluster import Cluster
+from barekube.facts.machine import Machine
+from barekube.operations.order import changing, refuse
+
+_judged: dict[str, str | None] = {}
+
+
+@operation()
+def judged(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """Whether this host may be reset is known, before the API of its cluster goes. No remote
+    command."""
+    node = cluster.node(host.name)
+    running = {each.name for each in settings.hosts() if each in state.active_hosts}
+    try:
+        registered = nodes.lookup(cluster_api.connect(cluster), host.name) is not None
+    except Trouble:
+        registered = None
+    except API_ERRORS:
+        registered = None
+    _judged[host.name] = reset.refusal(node, cluster, running, registered)
+    host.noop("judged")
+    return
+    yield
+
+
+@operation()
+def done(cluster: Cluster, confirmed: bool) -> Generator[PyinfraCommand]:
+    """Nothing of barekube, Kubernetes, containerd and the pods' network is on this host.
+
+    Without `confirmed` it says what would go, and fails. One round trip where nothing is left.
+    """
+    yield from steps(cluster, confirmed=confirmed)
+
+
+def steps(cluster: Cluster, *, confirmed: bool) -> Generator[PyinfraCommand]:
+    """The reset of this host, after judged()."""
+    if wrong := _judged.get(host.name):
+        yield from refuse(wrong)
+        return
+    looked = host.get_fact(Machine, secret=reset.LOOKED_AT, packages=reset.PACKAGES)
+    if looked is None:
+        yield from refuse("it cannot be looked at; mend the error above, then run again")
+        return
+    packages = [
+        name
+        for name in reset.PACKAGES
+        if name in looked.packages and looked.packages[name].status != "not-installed"
+    ]
+    there = reset.found([path for path in reset.LOOKED_AT if path in looked.files], packages)
+    if not there:
+        host.noop("nothing of barekube or Kubernetes is on it")
+        return
+    for phrase in there:
+        host.log(phrase)
+    if not confirmed:
+        given = host.data.get("cluster")
+        command = shlex.join(["pyinfra", *(each for each in sys.argv[1:] if each != "--dry")])
+        yield from refuse(reset.confirmation(cluster, given, command) or "")
+        return
+    host.log("Debian's own packages stay; kernel modules and parameters stay until the next boot")
+    yield changing(reset.script())

@@ -1,0 +1,69 @@
+"""Whether a node can go, and what would be lost with it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from barekube.etcd import Member
+
+
+def unknown(name: object, nodes: Sequence[str], hosts: Sequence[str]) -> str | None:
+    """A sentence if `name` is neither a node nor a host, with what can be named."""
+    there = f"the cluster has {', '.join(nodes)}"
+    if not name:
+        return f"name the node: --data node=NAME ({there})"
+    if name in nodes or name in hosts:
+        return None
+    return f"{name} is neither a node nor a host of the inventory; {there}"
+
+
+def loss(members: Sequence[Member], name: str) -> str | None:
+    """What would be lost with the etcd member of control plane `name`; None: nothing.
+
+    etcd goes on while more than half of its members answer.
+    """
+    rest = [each for each in members if each.name != name]
+    if len(rest) == len(members):
+        return None
+    if not rest:
+        return last(name)
+    well = [each.name for each in rest if each.healthy and not each.learner]
+    if 2 * len(well) > len(rest):
+        return None
+    ill = ", ".join(each.name or each.peer for each in rest if each.name not in well)
+    return (
+        f"without {name} etcd would lose its majority, and with it the API, for {ill} does not"
+        " answer; bring that control plane up, then run this again"
+    )
+
+
+def last(name: str) -> str:
+    """The sentence for the only control plane."""
+    return (
+        f"{name} is the last control plane: the whole cluster would be lost with its etcd; run"
+        " deploys/reset.py on all hosts if that is wanted"
+    )
+
+
+def carries_data(name: str, pods: Sequence[Any]) -> str | None:
+    """A sentence if the node carries Ceph's OSDs, whose copies would be lost."""
+    osds = [
+        (each.metadata.labels or {}).get("ceph-osd-id", each.metadata.name)
+        for each in pods
+        if each.spec.node_name == name
+    ]
+    if not osds:
+        return None
+    return (
+        f"{name} carries Ceph's OSD {', '.join(sorted(osds))}: their copies of the data would be"
+        " lost; take its disks out of manifests/rook/cluster.yaml, purge these OSDs as the README"
+        " says, then run this again"
+    )
+
+
+def kept_addresses(report: Mapping[str, Any] | None, name: str) -> bool:
+    """Whether Weave still keeps addresses for the peer of a node that is gone.
+
+    Its own daemon gives them back to the others when it sees a node deleted.
+    """
+    entries = ((report or {}).get("IPAM") or {}).get("Entries") or []
+    return any(each.get("Nickname") == name for each in entries)

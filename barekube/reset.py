@@ -1,0 +1,160 @@
+"""What barekube, kubeadm and the pods' network leave on a host, and how it goes again.
+
+Files go last, so that a reset that was cut off is seen and done again. What is not touched: data
+disks, Debian's own packages, and, until the next boot, what is in the kernel alone (parameters,
+modules, keys of Weave's encryption: those of a VPN of the user's cannot be told from them).
+"""
+
+import shlex
+
+from barekube import firewall, hosts_file, kernel, versions
+from barekube.cluster import Cluster, Node
+
+PACKAGES = (*versions.kubernetes_debs(versions.KUBERNETES), "containerd.io")
+# Whole directories, whose mount points stay if they are disks of their own.
+DIRECTORIES = (
+    "/etc/kubernetes",
+    "/var/lib/etcd",
+    "/var/lib/kubelet",
+    "/var/lib/barekube",
+    "/var/lib/weave",
+    "/var/lib/cni",
+    "/var/lib/containerd",
+    "/var/log/pods",
+    "/var/log/containers",
+    "/var/log/kubernetes",
+    "/usr/libexec/kubernetes",
+    "/etc/cni",
+    "/opt/cni",
+    "/opt/containerd",
+    "/etc/containerd",
+    "/etc/barekube",
+)
+FILES = (
+    "/etc/crictl.yaml",
+    firewall.UNIT_FILE,
+    kernel.MODULES_FILE,
+    kernel.SYSCTL_FILE,
+    "/etc/apt/apt.conf.d/60barekube-bundle",
+    *(
+        path
+        for name in ("debian", "containerd", "kubernetes")
+        for path in (
+            f"/etc/apt/sources.list.d/barekube-{name}.sources",
+            f"/etc/apt/keyrings/barekube-{name}.asc",
+        )
+    ),
+)
+LOOKED_AT = (*DIRECTORIES, *FILES)
+
+# Pods end before the network that they use is taken away.
+_PODS = (
+    "systemctl stop kubelet 2>/dev/null || true;"
+    " if systemctl -q is-active containerd; then"
+    " timeout 300 crictl rmp -a -f >/dev/null 2>&1 || true; fi;"
+    " systemctl stop kubepods.slice 2>/dev/null || true"
+)
+# Chains of kube-proxy, of Weave and of the CNI plugins; other rules are put back as they are. A
+# table that is empty then was theirs.
+_RULES = (
+    "for v in '' 6; do for t in filter nat mangle raw; do"
+    " s=ip${v}tables; command -v $s >/dev/null || continue;"
+    " $s-save -t $t 2>/dev/null | grep -vE 'KUBE-|WEAVE|CNI-' | $s-restore -T $t 2>/dev/null"
+    " || true;"
+    " $s-save -t $t 2>/dev/null | grep -qE '^-A|^:[^ ]+ (DROP|-)' ||"
+    " nft delete table ip$v $t 2>/dev/null || true; done; done"
+)
+# Of Open vSwitch's device only its own protocol rids the kernel, and of sets only ipset: both
+# programs are in Weave's image.
+_WEAVE = (
+    "i=$(ctr -n k8s.io images list -q 2>/dev/null | grep -m1 '/weave-kube:' || true);"
+    ' if [ -n "$i" ] && [ -e /sys/class/net/datapath ]; then'
+    ' ctr -n k8s.io run --rm --privileged --net-host "$i" barekube-reset-$$ sh -c'
+    " 'weaveutil delete-datapath datapath; for s in $(ipset list -n | grep ^weave-); do"
+    " ipset destroy $s; done' || true; fi"
+)
+_LINKS = (
+    "for l in $(ls /sys/class/net | grep -E '^(weave|cni0|vxlan-6784|vethwe.*|vethwepl.*)$');"
+    " do ip link delete $l 2>/dev/null || true; done;"
+    " [ ! -e /sys/class/net/datapath ] ||"
+    " echo 'the device datapath stays until the next boot' >&2"
+)
+_RUNTIME = (
+    "systemctl stop containerd 2>/dev/null || true; pkill -x containerd-shim || true;"
+    " for d in /var/lib/kubelet/ /run/containerd/ /run/netns/cni- /var/lib/containerd/; do"
+    " for m in $(awk -v d=$d 'index($2, d) == 1 {print $2}' /proc/mounts | sort -r); do"
+    " umount $m || umount -l $m || true; done; done; rm -f /run/netns/cni-*;"
+    " ! grep -q ' /var/lib/kubelet/' /proc/mounts ||"
+    " { echo 'volumes are mounted below /var/lib/kubelet still; nothing of it is deleted' >&2;"
+    " exit 1; }"
+)
+
+
+def script() -> str:
+    """What resets a host; run alone on it, and again if it was cut off."""
+    packages = " ".join(PACKAGES)
+    purge = (
+        f"there=$(dpkg-query -Wf '${{Package}} ${{db:Status-Status}}\\n' {packages} 2>/dev/null |"
+        ' awk \'$2 != "not-installed" {print $1}\'); [ -z "$there" ] || {'
+        " apt-mark -qq unhold $there >/dev/null || true; DEBIAN_FRONTEND=noninteractive apt-get -qq"
+        " -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 purge $there >/dev/null; }"
+    )
+    block = f"/^{hosts_file.BEGIN}$/,/^{hosts_file.END}$/d"
+    own = f"[ ! -e {firewall.FILE} ] || {{ {firewall.REMOVE}; }}"
+    swap = "[ ! -L /etc/systemd/system/swap.target ] || rm /etc/systemd/system/swap.target"
+    empty = "; ".join(
+        f"if [ -e {each} ]; then find {each} -xdev -mindepth 1 -delete; rmdir {each} 2>/dev/null"
+        " || true; fi"
+        for each in DIRECTORIES
+    )
+    return "; ".join(
+        [
+            _PODS,
+            _RULES,
+            _WEAVE,
+            _LINKS,
+            _RUNTIME,
+            own,
+            f"sed -i '{block}' /etc/hosts",
+            swap,
+            purge,
+            f"rm -f {' '.join(map(shlex.quote, FILES))}",
+            "rm -rf /run/containerd",
+            empty,
+            "systemctl daemon-reload",
+            "sync",
+        ]
+    )
+
+
+def refusal(node: Node, cluster: Cluster, running: set[str], registered: bool | None) -> str | None:
+    """Why a host must not be reset now, or None.
+
+    `running` are the hosts of this run; `registered`: the API, which answers, has it as a node
+    (None: no API answers).
+    """
+    missing = sorted(each.name for each in cluster.control_planes if each.name not in running)
+    if not missing:
+        return None
+    if registered or (registered is None and node.control_plane):
+        return (
+            f"{node.name} is a node of a cluster that goes on on {', '.join(missing)}; run"
+            f" deploys/remove_node.py --data node={node.name} first, which resets it too"
+        )
+    return None
+
+
+def confirmation(cluster: Cluster, given: object, command: str) -> str | None:
+    """The sentence with the exact command, if the cluster's name is not given."""
+    if given == cluster.name:
+        return None
+    wrong = f"{given} is not the cluster's name; " if given else ""
+    return f"{wrong}nothing is reset; to do it: {command} --data cluster={cluster.name}"
+
+
+def found(paths: list[str], packages: list[str]) -> list[str]:
+    """What is there of barekube and Kubernetes, a phrase each."""
+    return [
+        *(f"{path}: deleted" for path in paths),
+        *([f"packages {', '.join(packages)}: purged"] if packages else []),
+    ]

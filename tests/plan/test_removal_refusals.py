@@ -1,0 +1,49 @@
+"""What remove_node.py and reset.py refuse, and that they change nothing then."""
+
+import pytest
+
+from tests.plan.conftest import Pyinfra, Result
+
+_CONVERGED = "tests/plan/inventory_converged.py"
+
+
+def _refused(done: Result, *sentences: str) -> None:
+    assert done.status == 1
+    for sentence in sentences:
+        assert sentence in done.stderr
+    assert [each for each in done.changing_commands if "flock" in each] == []
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_name_the_nodes_and_the_data_are_said(pyinfra: Pyinfra) -> None:
+    done = pyinfra(_CONVERGED, "deploys/remove_node.py", "-y", "--debug", api=True)
+    _refused(done, "name the node: --data node=NAME (the cluster has @fake/cp-1, @fake/w-1")
+
+
+def test_a_name_of_nobody_is_refused(pyinfra: Pyinfra) -> None:
+    words = ("-y", "--debug", "--data", "node=w-9")
+    done = pyinfra(_CONVERGED, "deploys/remove_node.py", *words, api=True)
+    _refused(done, "w-9 is neither a node nor a host of the inventory")
+
+
+@pytest.mark.parametrize("more", [(), ("--data", "cluster=away")])
+def test_a_reset_without_the_clusters_name_says_what_would_go_and_the_command(
+    pyinfra: Pyinfra, more: tuple[str, ...]
+) -> None:
+    done = pyinfra(_CONVERGED, "deploys/reset.py", "-y", "--debug", *more, api=True)
+    _refused(
+        done,
+        "packages kubelet",
+        "nothing is reset; to do it: pyinfra",
+        "--data cluster=barekube",
+    )
+
+
+def test_one_host_of_a_living_cluster_is_not_reset(pyinfra: Pyinfra) -> None:
+    words = ("-y", "--debug", "--limit", "@fake/w-1", "--data", "cluster=barekube")
+    done = pyinfra(_CONVERGED, "deploys/reset.py", *words, api=True)
+    _refused(
+        done,
+        "@fake/w-1 is a node of a cluster that goes on on @fake/cp-1; run deploys/remove_node.py"
+        " --data node=@fake/w-1 first, which resets it too",
+    )

@@ -1,0 +1,106 @@
+"""What would be lost with a node, and what a reset takes away."""
+
+import subprocess
+from types import SimpleNamespace
+
+from barekube import removal, reset
+from barekube.cluster import Cluster, Node
+from barekube.etcd import Member
+
+ONE, TWO, THREE = (
+    Member(f"{number}", f"cp-{number}", f"https://a{number}:2380", learner=False, healthy=True)
+    for number in (1, 2, 3)
+)
+DEAD = Member("3", "cp-3", "https://a3:2380", learner=False, healthy=False)
+
+
+def test_a_name_that_nobody_has_is_answered_with_those_that_there_are() -> None:
+    there, hosts = ["cp-1", "w-1"], ["cp-1", "w-1", "w-2"]
+    assert removal.unknown(None, there, hosts) == (
+        "name the node: --data node=NAME (the cluster has cp-1, w-1)"
+    )
+    assert removal.unknown("w-9", there, hosts) == (
+        "w-9 is neither a node nor a host of the inventory; the cluster has cp-1, w-1"
+    )
+    assert removal.unknown("w-2", there, hosts) is None
+
+
+def test_a_worker_and_one_of_three_well_control_planes_can_go() -> None:
+    assert removal.loss([ONE], "w-1") is None
+    assert removal.loss([ONE, TWO, THREE], "cp-1") is None
+    assert removal.loss([ONE, TWO], "cp-1") is None
+
+
+def test_a_dead_control_plane_can_go_and_a_well_one_beside_it_cannot() -> None:
+    assert removal.loss([ONE, TWO, DEAD], "cp-3") is None
+    assert removal.loss([ONE, TWO, DEAD], "cp-1") == (
+        "without cp-1 etcd would lose its majority, and with it the API, for cp-3 does not answer;"
+        " bring that control plane up, then run this again"
+    )
+
+
+def test_the_last_control_plane_cannot_go() -> None:
+    assert (removal.loss([ONE], "cp-1") or "").startswith("cp-1 is the last control plane: the")
+
+
+def test_a_node_with_osds_cannot_go_and_they_are_named() -> None:
+    def osd(node: str, number: str) -> SimpleNamespace:
+        metadata = SimpleNamespace(name="x", labels={"ceph-osd-id": number})
+        return SimpleNamespace(metadata=metadata, spec=SimpleNamespace(node_name=node))
+
+    pods = [osd("w-1", "0"), osd("w-2", "1")]
+    assert "Ceph's OSD 1:" in (removal.carries_data("w-2", pods) or "")
+    assert removal.carries_data("w-3", pods) is None
+
+
+def test_addresses_are_kept_while_weaves_ring_names_the_peer() -> None:
+    report = {"IPAM": {"Entries": [{"Nickname": "w-1"}, {"Nickname": "w-2"}]}}
+    assert removal.kept_addresses(report, "w-2")
+    assert not removal.kept_addresses(report, "w-3")
+    assert not removal.kept_addresses(None, "w-2")
+
+
+MASTER, OTHER = Node("cp-1", "192.0.2.11", True), Node("cp-2", "192.0.2.12", True)
+WORKER = Node("w-1", "192.0.2.21", False)
+CLUSTER = Cluster(
+    "home", "1.37.2", "api.home", 6443, "10.96.0.0/12", "10.32.0.0/12", (MASTER, OTHER, WORKER)
+)
+
+
+def test_a_node_of_a_cluster_that_goes_on_is_removed_first() -> None:
+    assert reset.refusal(WORKER, CLUSTER, {"w-1"}, registered=True) == (
+        "w-1 is a node of a cluster that goes on on cp-1, cp-2; run deploys/remove_node.py --data"
+        " node=w-1 first, which resets it too"
+    )
+    assert reset.refusal(WORKER, CLUSTER, {"w-1"}, registered=False) is None
+
+
+def test_a_control_plane_is_kept_while_another_one_is_not_in_the_run_and_nobody_can_be_asked() -> (
+    None
+):
+    assert reset.refusal(MASTER, CLUSTER, {"cp-1", "w-1"}, registered=None) is not None
+    assert reset.refusal(WORKER, CLUSTER, {"w-1"}, registered=None) is None
+
+
+def test_a_whole_cluster_goes_at_once() -> None:
+    for node in CLUSTER.nodes:
+        assert reset.refusal(node, CLUSTER, {"cp-1", "cp-2", "w-1"}, registered=True) is None
+
+
+def test_a_reset_is_confirmed_by_the_clusters_name_only() -> None:
+    command = "pyinfra i.py deploys/reset.py -y"
+    assert reset.confirmation(CLUSTER, "home", command) is None
+    wanted = f"nothing is reset; to do it: {command} --data cluster=home"
+    assert reset.confirmation(CLUSTER, None, command) == wanted
+    assert (
+        reset.confirmation(CLUSTER, "away", command) == f"away is not the cluster's name; {wanted}"
+    )
+
+
+def test_the_script_is_one_that_a_shell_reads_and_crosses_no_file_system() -> None:
+    text = reset.script()
+    subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+    assert "rm -rf" not in text.replace("rm -rf /run/containerd", "")
+    assert text.count("find ") == text.count(" -xdev ") == len(reset.DIRECTORIES)
+    # A volume that is mounted still is not deleted through.
+    assert text.index("volumes are mounted") < text.index("find /etc/kubernetes")
