@@ -149,6 +149,7 @@ CLUSTER: Mapping[str, Kind] = {
         'a dict with (file of the certificate, file of its key) of "internal", "public" or both',
         _are_certificates,
     ),
+    "encryption_key": Kind("a number from 1 on", lambda v: type(v) is int and v > 0),
     "audit_rules": Kind("a list of dicts", _is_list_of_dicts),
 }
 

@@ -37,6 +37,8 @@ class Cluster:
     kubelet_configuration: Mapping[str, Any] = field(default_factory=dict)
     kube_proxy_configuration: Mapping[str, Any] = field(default_factory=dict)
     audit_rules: Sequence[Mapping[str, Any]] = ()
+    # The number of the key that encrypts Secrets in etcd.
+    encryption_key: int = 1
 
     @property
     def endpoint(self) -> str:

@@ -1,6 +1,5 @@
 """The configuration that kubeadm is given, as plain data (kubeadm.k8s.io/v1beta4)."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -232,9 +231,10 @@ def _registration(cluster: Cluster, node: Node, remains: Sequence[str], *, maste
     return result
 
 
-def encryption_configuration(key: bytes) -> str:
-    """Secrets are encrypted at rest with `key` (32 bytes); written ones before it stay readable."""
-    secret = base64.b64encode(key).decode()
+def encryption_configuration(keys: Mapping[str, str]) -> str:
+    """Secrets are encrypted at rest with the first of `keys` (name to 32 bytes as base64), and read
+    with any; what was written before there was one stays readable."""
+    listed = [{"name": name, "secret": secret} for name, secret in keys.items()]
     return dump(
         {
             "apiVersion": "apiserver.config.k8s.io/v1",
@@ -243,7 +243,7 @@ def encryption_configuration(key: bytes) -> str:
                 {
                     "resources": ["secrets"],
                     "providers": [
-                        {"secretbox": {"keys": [{"name": "key1", "secret": secret}]}},
+                        {"secretbox": {"keys": listed}},
                         {"identity": {}},
                     ],
                 }

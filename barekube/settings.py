@@ -140,6 +140,7 @@ def cluster() -> Cluster:
         kubelet_configuration=data.kubelet_configuration,
         kube_proxy_configuration=data.kube_proxy_configuration,
         audit_rules=data.audit_rules,
+        encryption_key=data.encryption_key,
     )
     if wrong := overlap(result) or contradiction(result):
         raise DeployError(wrong)

@@ -110,6 +110,11 @@ cluster_configuration: dict[str, object] = {}
 kubelet_configuration: dict[str, object] = {}
 kube_proxy_configuration: dict[str, object] = {}
 
+# The number of the key that encrypts Secrets in etcd. One more, and control_plane.py makes a new
+# key: every API server learns it, then writes with it, every Secret is written anew, and the old
+# key is forgotten.
+encryption_key = 1
+
 # Which requests the API servers log: who did what to which object, never what is in it (bodies
 # hold Secrets), and not the noise of the nodes. Rules of audit.k8s.io/v1; the first match counts.
 audit_rules: list[dict[str, object]] = [

@@ -4,6 +4,7 @@ from pyinfra.api import FactBase, FactProcessError, QuoteString, StringCommand
 
 WANTED = "wanted/"
 WRITTEN = "written"
+KEYS = "keys"
 _LOOK = r"""
 d=$(mktemp -d) && trap 'rm -rf "$d"' EXIT && mkdir "$d/out" && printf %s "$config" >"$d/config"
 KUBEADM_INIT_DRYRUN_DIR="$d/out" kubeadm init phase control-plane all --dry-run \
@@ -12,14 +13,18 @@ cd "$d/out" && for f in *.yaml; do echo "== wanted/$f"; cat "$f"; done
 for f in /etc/kubernetes/manifests/kube-*.yaml /etc/kubernetes/audit-policy.yaml \
   /etc/kubernetes/pki/apiserver.crt; do [ ! -e "$f" ] || { echo "== $f"; cat "$f"; }; done
 echo "== written"; stat -c '%Y %n' /etc/kubernetes/audit-policy.yaml /etc/kubernetes/encryption.yaml
+echo "== keys"; sed -n 's/^ *-* *name: *//p' /etc/kubernetes/encryption.yaml
 echo "== end"
 """
 
 
 class SettingsFact(FactBase[dict[str, str] | None]):
     """Texts by path: kubeadm's static pods for `config` below "wanted/", and the files that are
-    there; below "written" the Unix times of files that an API server reads at its start only.
-    None: not known. kubeadm writes into a directory that is removed again."""
+    there; below "written" the Unix times of files that an API server reads at its start only; below
+    "keys" the names of those that encrypt Secrets, never the keys.
+
+    None: not known. kubeadm writes into a directory that is removed again.
+    """
 
     def command(self, config: str) -> StringCommand:
         return StringCommand("config=", QuoteString(config), ";", _LOOK.strip(), _separator="")

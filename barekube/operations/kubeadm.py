@@ -9,7 +9,16 @@ from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import containerd, kubeadm_config, left_by_init, nodes, remote, settings, tokens
+from barekube import (
+    containerd,
+    encryption,
+    kubeadm_config,
+    left_by_init,
+    nodes,
+    remote,
+    settings,
+    tokens,
+)
 from barekube import etcd as known_etcd
 from barekube import traces as t
 from barekube.api import Api, Trouble, found
@@ -139,7 +148,8 @@ def _init(
         return
     yield files.write(kubeadm_config.audit_policy(cluster))
     if kubeadm_config.ENCRYPTION not in mine.there:
-        text = kubeadm_config.encryption_configuration(secrets.token_bytes(32))
+        key = {encryption.name(cluster.encryption_key): encryption.fresh()}
+        text = kubeadm_config.encryption_configuration(key)
         yield files.write(TextFile(kubeadm_config.ENCRYPTION, text, mode="600"))
     token = tokens.fresh()
     addresses = [each.address for each in cluster.control_planes]

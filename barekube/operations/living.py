@@ -13,11 +13,12 @@ from pyinfra.api import FunctionCommand, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import kubeadm_config, living, nodes, settings
+from barekube import encryption, kubeadm_config, living, nodes, settings
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster
-from barekube.facts.living import WANTED, WRITTEN, SettingsFact
+from barekube.facts.living import KEYS, WANTED, WRITTEN, SettingsFact
 from barekube.facts.machine import Machine
+from barekube.operations import encryption as rotation
 from barekube.operations import files, objects
 from barekube.operations.kubeadm import CONFIG, TAKE_CONFIG
 from barekube.operations.order import answering, changing, refuse, wait
@@ -146,7 +147,9 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
     renamed = living.names_change(texts.get(_CERTIFICATE, ""), names)
     server = _containers(api, host.name).get("kube-apiserver")
     newer = living.newer_than(server.started if server else None, texts.get(WRITTEN, ""))
-    if not differing and not renamed and not newer:
+    wanted = encryption.name(cluster.encryption_key)
+    keys = texts.get(KEYS, "").split()
+    if not differing and not renamed and not newer and keys == [wanted]:
         host.noop("its static pods are as group_data wants them")
         return
     if _stopped_at:
@@ -171,12 +174,15 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         yield files.write(file)
     if newer and "kube-apiserver" not in touched:
         # It reads these files at its start only, and is given the time to end its requests.
-        yield changing(
-            "crictl ps -q --name '^kube-apiserver$'"
-            " | xargs -r crictl --timeout 120s stop --timeout 90 >/dev/null"
-        )
+        yield changing(rotation.RESTART)
         touched.add("kube-apiserver")
-    yield FunctionCommand(_await_pods, (cluster, before, sorted(touched)), {})
+    if touched or renamed:
+        yield FunctionCommand(_await_pods, (cluster, before, sorted(touched)), {})
+    if keys != [wanted]:
+        host.log(
+            f"key of the Secrets in etcd: {', '.join(keys)} -> {wanted}, on all control planes"
+        )
+        yield FunctionCommand(rotation.rotated, (cluster, wanted), {})
 
 
 # Made beside the old pair with the cluster's own CA, then moved: a cut leaves a whole pair.

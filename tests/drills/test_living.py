@@ -1,5 +1,6 @@
 """A living cluster follows group_data, one operator at a time. Run by name, on the lab."""
 
+import base64
 import json
 import re
 import secrets
@@ -172,3 +173,31 @@ def test_what_the_manifests_have_no_more_is_named_and_goes_only_when_asked_for(
     assert "configmap/left-over" not in left
     assert "secret/left-over" in left
     subprocess.run([*kubectl, "-n", "kube-system", "delete", "secret", "left-over"], check=True)
+
+
+def test_another_key_encrypts_all_secrets_and_the_old_one_is_forgotten(
+    deploy: Deploy, kubectl: list[str]
+) -> None:
+    show = "sed -n 's/^ *-* *name: *//p' /etc/kubernetes/encryption.yaml"
+    (old,) = ssh("cp-1", show).split()
+    number = int(old.removeprefix("key")) + 1
+    create = ["create", "secret", "generic", "rotated", "--from-literal=word=kept"]
+    subprocess.run([*kubectl, *create], check=True)
+    data = ("--data", f"encryption_key={number}")
+    try:
+        shown = deploy("deploys/control_plane.py", "--dry", *data)
+        assert f"key of the Secrets in etcd: {old} -> key{number}" in shown.text
+        assert ssh("cp-1", show).split() == [old]
+        done = deploy("deploys/control_plane.py", "-y", *data)
+        assert done.status == 0, done.text[-4000:]
+        assert ssh("cp-1", show).split() == [f"key{number}"]
+        again = deploy("deploys/control_plane.py", "--dry", "--json", *data)
+        assert again.would_change() == {}
+        # A restarted server has no Secret in memory: what it shows was read by the new key.
+        get = [*kubectl, "get", "secrets", "-A", "-o", "json"]
+        everything = json.loads(subprocess.run(get, capture_output=True, check=True).stdout)
+        mine = [e for e in everything["items"] if e["metadata"]["name"] == "rotated"]
+        assert base64.b64decode(mine[0]["data"]["word"]) == b"kept"
+    finally:
+        subprocess.run([*kubectl, "delete", "secret", "rotated"], check=False)
+        assert deploy("deploys/control_plane.py", "-y").status == 0

@@ -88,6 +88,5 @@ def test_an_unknown_host_is_a_sentence_and_status_1() -> None:
     done = subprocess.run([*LAB, "power-off", "metal-9"], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == (
-        "lab: the lab has no host metal-9; it has cp-1, worker-1, worker-2, cp-2, cp-3,"
-        " worker-3\n"
+        "lab: the lab has no host metal-9; it has cp-1, worker-1, worker-2, cp-2, cp-3, worker-3\n"
     )

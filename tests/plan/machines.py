@@ -140,7 +140,14 @@ def _settings() -> list[str]:
     parts[kubeadm_config.AUDIT_POLICY] = kubeadm_config.audit_policy(cluster()).content
     parts["/etc/kubernetes/pki/apiserver.crt"] = _certificate()
     lines = [line for path, text in parts.items() for line in (f"== {path}", *text.splitlines())]
-    return [*lines, "== written", f"{BOOT} {kubeadm_config.AUDIT_POLICY}", "== end"]
+    return [
+        *lines,
+        "== written",
+        f"{BOOT} {kubeadm_config.AUDIT_POLICY}",
+        "== keys",
+        "key1",
+        "== end",
+    ]
 
 
 def _certificate() -> str:
