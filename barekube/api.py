@@ -24,6 +24,8 @@ from barekube.cluster import Cluster
 from barekube.tunnel import Tunnel
 
 ADMIN = "/etc/kubernetes/admin.conf"
+# Requests side by side; each keeps a connection of its own.
+AT_ONCE = 6
 _lock = RLock()
 _opened: dict[str, "Api"] = {}
 
@@ -69,7 +71,7 @@ class Api:
             ssl_context=_context(self.ca, user),
             server_hostname=cluster.api_name,
             assert_hostname=cluster.api_name,
-            maxsize=4,
+            maxsize=AT_ONCE,
             timeout=urllib3.Timeout(connect=10, read=60),
             retries=False,
         )

@@ -1,22 +1,20 @@
 """Kubernetes objects of a directory of manifests: compared, applied, rolled out."""
 
-import json
 import secrets
 import time
 from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from kubernetes.client.exceptions import ApiException
-from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError, ResourceNotFoundError
+from kubernetes.dynamic.exceptions import ResourceNotFoundError
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import manifests, nodes
+from barekube import manifests, nodes, objects
 from barekube.api import Api, Trouble, found, phrase
 from barekube.cluster import Cluster
 from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
@@ -65,13 +63,15 @@ def brought(
             return
         yield from without_api(str(trouble))
         return
-    todo, troubles = _compare(api, documents)
+    stage = manifests.stage_of([document for _, document in whole])
+    mine = objects.labelled(api, stage) if stage else []
+    todo, troubles = objects.compared(api, documents, mine, executing=state.is_executing)
     if troubles:
         for sentence in troubles[:-1]:
             host.log(sentence)
         yield from refuse(troubles[-1])
         return
-    going = _say_left_over(api, [document for _, document in whole])
+    going = _say_left_over(manifests.left_over(mine, [document for _, document in whole]))
     if not todo and not going:
         host.noop(f"{len(documents)} objects are as in {where}")
         return
@@ -92,10 +92,10 @@ def _say_unchecked(where: str, document: manifests.Object) -> None:
     host.log(f"{manifests.title(document)}: from {where}, not checked by the API")
 
 
-def _say_left_over(api: Api, documents: list[manifests.Object]) -> list[manifests.Object]:
+def _say_left_over(documents: Sequence[manifests.Object]) -> list[manifests.Object]:
     """Name what the manifests have no more; what of it is to be deleted."""
     going = []
-    for document in _left_over(api, documents):
+    for document in documents:
         title = manifests.title(document)
         if not manifests.pruned(document):
             host.log(f"{title}: left over; by hand: {manifests.by_hand(document)}")
@@ -107,104 +107,12 @@ def _say_left_over(api: Api, documents: list[manifests.Object]) -> list[manifest
     return going
 
 
-def _left_over(api: Api, documents: list[manifests.Object]) -> list[manifests.Object]:
-    """What carries the label of these manifests' stage and is not in them."""
-    stage = manifests.stage_of(documents)
-    if stage is None:
-        return []
-    live = []
-    for version, kind in manifests.KINDS:
-        resource = api.dynamic.resources.get(api_version=version, kind=kind)
-        found_there = resource.get(label_selector=f"{manifests.STAGE_LABEL}={stage}").to_dict()
-        live += [{"apiVersion": version, "kind": kind} | each for each in found_there["items"]]
-    return manifests.left_over(live, documents)
-
-
 def _prune(state: State, host: Host, api: Api, documents: list[manifests.Object]) -> bool:
     for document in documents:
         metadata = document["metadata"]
         kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
         kind.delete(name=metadata["name"], namespace=metadata.get("namespace"))
     return True
-
-
-def _compare(
-    api: Api, documents: Sequence[tuple[str, manifests.Object]]
-) -> tuple[list[tuple[manifests.Object, list[str] | None]], list[str]]:
-    """(what is to be sent, its difference) and why something cannot be. None: the API cannot say,
-    for the namespace comes with it, or, in a preview, with what an earlier step would apply."""
-    todo: list[tuple[manifests.Object, list[str] | None]] = []
-    troubles = []
-    spaces = {each["metadata"]["name"] for _, each in documents if each["kind"] == "Namespace"}
-    for file, document in documents:
-        what = f"{file}: {manifests.title(document)}"
-        try:
-            kind = api.dynamic.resources.get(
-                api_version=document["apiVersion"], kind=document["kind"]
-            )
-            live = _live(kind, document)
-            after = _send(kind, document, dry_run=True)
-        except ResourceNotFoundError:
-            if state.is_executing:
-                troubles.append(f"{what}: the API has no such kind; correct the manifest")
-            else:
-                todo.append((document, None))
-            continue
-        except NotFoundError:
-            space = document["metadata"].get("namespace")
-            if state.is_executing and space not in spaces:
-                troubles.append(f"{what}: there is no namespace {space}; correct the manifest")
-            else:
-                todo.append((document, None))
-            continue
-        except (DynamicApiError, ApiException) as error:
-            troubles.append(f"{what}: the API refuses it: {_reason(error)}; correct the manifest")
-            continue
-        diff = list(manifests.difference(live, after))
-        if live is None:
-            todo.append((document, []))
-        elif diff:
-            todo.append((document, diff))
-    return todo, troubles
-
-
-def live(api: Api, document: manifests.Object) -> manifests.Object | None:
-    """An object as the API has it now."""
-    try:
-        kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
-    except ResourceNotFoundError:
-        return None
-    return _live(kind, document)
-
-
-def _live(kind: Any, document: manifests.Object) -> manifests.Object | None:  # noqa: ANN401
-    metadata = document["metadata"]
-    try:
-        answer = kind.get(name=metadata["name"], namespace=metadata.get("namespace"))
-    except NotFoundError:
-        return None
-    result: manifests.Object = answer.to_dict()
-    return result
-
-
-def _send(kind: Any, document: manifests.Object, *, dry_run: bool) -> manifests.Object:  # noqa: ANN401
-    options = {"dry_run": "All"} if dry_run else {}
-    answer = kind.server_side_apply(
-        body=document,
-        namespace=document["metadata"].get("namespace"),
-        field_manager=manifests.MANAGER,
-        force_conflicts=True,
-        **options,
-    )
-    result: manifests.Object = answer.to_dict()
-    return result
-
-
-def _reason(error: Any) -> str:  # noqa: ANN401
-    try:
-        return str(json.loads(error.body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(error.reason)
 
 
 def apply(state: State, host: Host, api: Api, documents: list[manifests.Object]) -> bool:
@@ -231,14 +139,14 @@ def _sent(api: Api, document: manifests.Object) -> str | None:
     began = time.monotonic()
     try:
         kind = api.dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
-        _send(kind, document, dry_run=False)
+        objects.sent(kind, document, dry_run=False)
     except ResourceNotFoundError:
         raise _Refused("it has no such kind") from None
     except ApiException as error:
         # What a server says that is too busy is no refusal.
         if error.status in (429, 500, 503, 504):
             return phrase(error)
-        raise _Refused(_reason(error)) from None
+        raise _Refused(objects.reason(error)) from None
     if document["kind"] == "CustomResourceDefinition":
         # Each makes the server put its whole description together anew: a slow one gets as long
         # to rest as it worked.
@@ -299,7 +207,7 @@ def _save_password(state: State, host: Host, api: Api, name: str, key: str) -> b
         "stringData": {key: secrets.token_urlsafe(32)},
     }
     kind = api.dynamic.resources.get(api_version="v1", kind="Secret")
-    _send(kind, body, dry_run=False)
+    objects.sent(kind, body, dry_run=False)
     return True
 
 

@@ -14,6 +14,7 @@ from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
 from barekube import fetch, manifests, nodes, rook, settings
+from barekube import objects as live_objects
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster
 from barekube.manifests import Object
@@ -97,7 +98,7 @@ def _told(cluster: Cluster, storage: Storage) -> dict[str, tuple[str, ...]]:
         api = cluster_api.connect(cluster)
     except Trouble:
         return {}
-    live = objects.live(api, _of_kind(storage, "CephCluster")[0][1])
+    live = live_objects.live(api, _of_kind(storage, "CephCluster")[0][1])
     try:
         return rook.named([("", live)]) if live else {}
     except rook.Wrong:
@@ -197,9 +198,9 @@ def _lacking(api: Api, documents: Sequence[Object]) -> str | None:
 def _lack(api: Api, document: Object) -> str | None:
     kind, what = document["kind"], manifests.title(document)
     if kind in _PHASED:
-        return rook.lacking(document, objects.live(api, document))
+        return rook.lacking(document, live_objects.live(api, document))
     if kind == "CustomResourceDefinition":
-        live = objects.live(api, document)
+        live = live_objects.live(api, document)
         known = live is not None and manifests.condition(live, "Established")
         return None if known else f"{what} is not established"
     if kind == "StorageClass":
@@ -240,7 +241,7 @@ def _healthy(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
     except Trouble:
         return  # A preview; the steps before have said so.
     wanted = _of_kind(storage, "CephCluster")[0][1]
-    wrong, passed = rook.health(objects.live(api, wanted) or {})
+    wrong, passed = rook.health(live_objects.live(api, wanted) or {})
     for line in passed:
         host.log(line)
     if wrong:
@@ -252,7 +253,7 @@ def _healthy(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
 
 def _await_health(state: State, host: Host, cluster: Cluster, wanted: Object) -> bool:
     def lacking() -> str | None:
-        return rook.health(objects.live(cluster_api.connect(cluster), wanted) or {})[0]
+        return rook.health(live_objects.live(cluster_api.connect(cluster), wanted) or {})[0]
 
     wrong = wait("Ceph's health", _HEALTH_LIMIT, lacking)
     if wrong is None:

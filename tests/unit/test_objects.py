@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
-from pyinfra.context import ctx_host, ctx_state
+from pyinfra.context import ctx_host
 
+from barekube import objects as live_objects
 from barekube.manifests import Object
 from barekube.operations import objects
 from tests.unit.harness import FakeHost
@@ -80,8 +81,8 @@ def test_what_the_api_cannot_judge_yet_is_no_trouble_if_it_comes_before(
     troubles: list[str],
 ) -> None:
     api = _api(Namespace=_Kind(), ConfigMap=_no_space())
-    with ctx_state.use(SimpleNamespace(is_executing=executing)):
-        assert objects._compare(api, [("f", each) for each in documents]) == (todo, troubles)
+    files = [("f", each) for each in documents]
+    assert live_objects.compared(api, files, [], executing=executing) == (todo, troubles)
 
 
 def _apply(monkeypatch: pytest.MonkeyPatch, *answers: Exception | None) -> tuple[bool, list[str]]:
