@@ -68,7 +68,7 @@ lab-down: .venv/.ready
 test: test-needs .venv/.ready style types fast-tests page-tests lab-tests
 
 test-needs:
-	@echo 'make test: needs what `make lab` needs; about 65 minutes the first time, then 25.'
+	@echo 'make test: needs what `make lab` needs; about 80 minutes the first time, then 40.'
 	@echo 'It starts the lab anew and leaves it running. It installs chromium and busybox-static.'
 
 style: .venv/.ready

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -67,58 +66,18 @@ def test_a_whole_cluster_passes_and_nothing_is_left_not_even_of_a_crash(
     assert subprocess.run(there, capture_output=True, check=False).returncode != 0
 
 
-def test_a_service_a_node_port_and_a_host_port_are_each_seen_on_the_host_that_lacks_it(
-    deploy: Deploy, site: Run
-) -> None:
-    with (
-        _rule("worker-1", "prerouting", "ip daddr 10.96.0.0/12 tcp dport 80 drop"),
-        _rule("worker-2", "output", "tcp dport 30000-32767 drop"),
-        _rule("cp-1", "output", "tcp dport 38080 drop"),
-    ):
-        found = _failed(deploy("deploys/verify.py", "-y"))
-    assert found == {"worker-1": {"Service"}, "worker-2": {"NodePort"}, "cp-1": {"hostPort"}}
-
-
-def test_names_that_nobody_resolves_are_seen(
-    deploy: Deploy, kubectl: list[str], names: list[str]
-) -> None:
-    scale = [*kubectl, "-n", "kube-system", "scale", "deployment/coredns"]
-    subprocess.run([*scale, "--replicas=0"], check=True)
-    try:
-        found = _failed(deploy("deploys/verify.py", "-y"))
-    finally:
-        subprocess.run([*scale, "--replicas=2"], check=True)
-        wait = [*kubectl, "-n", "kube-system", "rollout", "status", "deployment/coredns"]
-        subprocess.run(wait, check=True, timeout=180)
-    assert found == {name: {"DNS"} for name in names}
-
-
-def test_a_pair_that_is_cut_is_seen_from_both_ends(deploy: Deploy, site: Run) -> None:
-    mac = load().host("worker-2").mac
-    with _rule("worker-1", "prerouting", f"ether saddr {mac} drop"):
-        # Weave misses a peer after some missed heartbeats.
-        end = time.monotonic() + 180
-        while WEAVE and not _failed(deploy("deploys/verify.py", "-y", "--data", "look=true")):
-            assert time.monotonic() < end, "Weave does not notice"
-        found = _failed(deploy("deploys/verify.py", "-y"))
-    while _failed(deploy("deploys/verify.py", "-y", "--data", "look=true")):
-        assert time.monotonic() < end + 180, "Weave does not come back to its fast way"
-    if WEAVE:
-        # Weave leads the pair's packets by cp-1, and says so.
-        assert found == {"worker-1": {"fast datapath"}, "worker-2": {"fast datapath"}}
-    else:
-        assert found == {"worker-1": {"pods on worker-2"}, "worker-2": {"pods on worker-1"}}
+Change = Callable[[list[str]], bool]
 
 
 @contextmanager
-def _wrong(kubectl: list[str], change: Callable[[list[str]], bool]) -> Iterator[None]:
-    """`change` is tried again and again until verify's namespace is there."""
+def _wrong(kubectl: list[str], *changes: Change) -> Iterator[None]:
+    """Each change is tried again and again until what verify makes is there."""
     done = threading.Event()
 
     def work() -> None:
-        while not done.wait(0.3):
-            if change(kubectl):
-                return
+        left = list(changes)
+        while left and not done.wait(0.3):
+            left = [change for change in left if not change(kubectl)]
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -140,21 +99,88 @@ def _policy_is_gone(kubectl: list[str]) -> bool:
     return subprocess.run([*kubectl, *words], capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.skipif(not WEAVE, reason="needs Weave: its images are not in the bundle")
-@pytest.mark.parametrize(
-    ("change", "title"),
-    [(_policy_lets_nobody_in, "policy lets in"), (_policy_is_gone, "policy keeps out")],
-)
-def test_a_policy_that_is_wrong_is_seen(
-    deploy: Deploy,
-    kubectl: list[str],
-    names: list[str],
-    change: Callable[[list[str]], bool],
-    title: str,
+def _ingress_by_path_is_gone(kubectl: list[str]) -> bool:
+    words = ["-n", "smoke", "delete", "ingress", "by-path"]
+    return subprocess.run([*kubectl, *words], capture_output=True, check=False).returncode == 0
+
+
+# What is internal is put online under its own name, and by a certificate that is not there.
+_MISTAKES = """
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: mistaken, namespace: online}
+spec:
+  ingressClassName: public
+  tls:
+    - {hosts: [mistaken.example.com], secretName: nowhere}
+  rules:
+    - host: smoke.cluster.internal
+      http:
+        paths:
+          - path: /
+            pathType: Prefix
+            backend: {service: {name: smoke, port: {number: 80}}}
+"""
+
+
+def test_a_service_a_node_port_a_host_port_a_door_and_a_policy_are_each_seen_where_they_fail(
+    deploy: Deploy, kubectl: list[str], names: list[str]
 ) -> None:
-    with _wrong(kubectl, change):
+    with (
+        _rule("worker-1", "prerouting", "ip daddr 10.96.0.0/12 tcp dport 80 drop"),
+        _rule("worker-2", "output", "tcp dport 30000-32767 drop"),
+        _rule("cp-1", "output", "tcp dport 38080 drop"),
+        _wrong(kubectl, _policy_lets_nobody_in, _ingress_by_path_is_gone),
+    ):
         found = _failed(deploy("deploys/verify.py", "-y"))
-    assert found == {name: {title} for name in names}
+    wanted = {"worker-1": {"Service"}, "worker-2": {"NodePort"}, "cp-1": {"hostPort"}}
+    wanted["worker-1"].add("Ingress by path")
+    if WEAVE:
+        wanted = {name: {*titles, "policy lets in"} for name, titles in wanted.items()}
+    assert found == wanted
+
+
+def test_names_a_policy_and_what_is_online_by_mistake_are_each_seen(
+    deploy: Deploy, kubectl: list[str], names: list[str]
+) -> None:
+    scale = [*kubectl, "-n", "kube-system", "scale", "deployment/coredns"]
+    subprocess.run([*scale, "--replicas=0"], check=True)
+    subprocess.run([*kubectl, "apply", "-f", "-"], input=_MISTAKES, text=True, check=True)
+    try:
+        with _wrong(kubectl, _policy_is_gone), _rule("worker-1", "prerouting", _NO_HTTP):
+            found = _failed(deploy("deploys/verify.py", "-y"))
+    finally:
+        delete = [*kubectl, "-n", "online", "delete", "ingress", "mistaken"]
+        subprocess.run(delete, check=True)
+        subprocess.run([*scale, "--replicas=2"], check=True)
+        wait = [*kubectl, "-n", "kube-system", "rollout", "status", "deployment/coredns"]
+        subprocess.run(wait, check=True, timeout=180)
+    wanted = {name: {"DNS", *(["policy keeps out"] if WEAVE else [])} for name in names}
+    wanted["cp-1"].add("doors' certificates")
+    wanted["worker-1"].add("http to https")
+    wanted["worker-2"].add("nothing internal")
+    assert found == wanted
+
+
+# The door's port, and not that of a Service behind it.
+_NO_HTTP = f"ip daddr {load().host('worker-1').address} tcp dport 80 drop"
+
+
+def test_a_pair_that_is_cut_is_seen_from_both_ends(deploy: Deploy, site: Run) -> None:
+    mac = load().host("worker-2").mac
+    with _rule("worker-1", "prerouting", f"ether saddr {mac} drop"):
+        # Weave misses a peer after some missed heartbeats.
+        end = time.monotonic() + 180
+        while WEAVE and not _failed(deploy("deploys/verify.py", "-y", "--data", "look=true")):
+            assert time.monotonic() < end, "Weave does not notice"
+        found = _failed(deploy("deploys/verify.py", "-y"))
+    while _failed(deploy("deploys/verify.py", "-y", "--data", "look=true")):
+        assert time.monotonic() < end + 180, "Weave does not come back to its fast way"
+    if WEAVE:
+        # Weave leads the pair's packets by cp-1, and says so.
+        assert found == {"worker-1": {"fast datapath"}, "worker-2": {"fast datapath"}}
+    else:
+        assert found == {"worker-1": {"pods on worker-2"}, "worker-2": {"pods on worker-1"}}
 
 
 def _certificate(days: int) -> str:
