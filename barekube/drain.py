@@ -12,6 +12,7 @@ from pyinfra.api import Host
 
 from barekube.api import Api, found
 
+_PATIENCE = 120
 _MIRROR = "kubernetes.io/config.mirror"
 
 
@@ -79,12 +80,16 @@ def drain(host: Host, api: Api, node_name: str, limit: int) -> str | None:
     _cordon(api, node_name, yes=True)
     if why := alone(leaving(_pods(api, node_name))):
         return why
-    began = said = time.monotonic()
+    began = said = moved = time.monotonic()
+    before: set[str] = set()
     while going := leaving(_pods(api, node_name)):
         refused = [pod for pod in going if not _evicted(api, pod)]
         now = time.monotonic()
-        if now - began > limit:
-            return _stuck(api, going, refused, limit)
+        if before != {each.metadata.uid for each in going}:
+            before, moved = {each.metadata.uid for each in going}, now
+        # A budget that lets nobody go while nothing else moves will not do so later.
+        if now - began > limit or (refused and now - moved > _PATIENCE):
+            return _stuck(api, going, refused, int(now - began))
         if now - said > 15:
             said = now
             names = ", ".join(_name(pod) for pod in going[:3])
