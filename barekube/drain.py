@@ -73,7 +73,8 @@ def _selects(selector: k8s.V1LabelSelector | None, labels: Mapping[str, str]) ->
 
 
 def drain(host: Host, api: Api, node_name: str, limit: int) -> str | None:
-    """Cordon the node and evict its pods, for at most `limit` seconds.
+    """Cordon the node and evict its pods, for `limit` seconds at most, or two minutes in which nothing
+    moves for budgets do not let it.
 
     None: it is empty. Else a sentence that says what holds it; it is left cordoned.
     """
@@ -129,16 +130,16 @@ def _evicted(api: Api, pod: k8s.V1Pod) -> bool:
     return True
 
 
-def _stuck(api: Api, going: Sequence[k8s.V1Pod], refused: Sequence[k8s.V1Pod], limit: int) -> str:
+def _stuck(api: Api, going: Sequence[k8s.V1Pod], refused: Sequence[k8s.V1Pod], seconds: int) -> str:
     if not refused:
-        return f"{_name(going[0])} does not end in {limit} s; look at `kubectl describe` of it"
+        return f"{_name(going[0])} does not end in {seconds} s; look at `kubectl describe` of it"
     pod = refused[0]
     budgets = k8s.PolicyV1Api(api.client).list_namespaced_pod_disruption_budget(
         pod.metadata.namespace
     )
     by = held_by(pod, budgets.items) or "a budget"
     return (
-        f"{_name(pod)} is held by the budget {by} for {limit} s; let it have one more replica, or"
+        f"{_name(pod)} is held by the budget {by} for {seconds} s; let it have one more replica, or"
         " delete the budget, then run this again"
     )
 
