@@ -73,8 +73,8 @@ def _selects(selector: k8s.V1LabelSelector | None, labels: Mapping[str, str]) ->
 
 
 def drain(host: Host, api: Api, node_name: str, limit: int) -> str | None:
-    """Cordon the node and evict its pods, for `limit` seconds at most, or two minutes in which nothing
-    moves for budgets do not let it.
+    """Cordon the node and evict its pods, for `limit` seconds at most, or two minutes in which
+    nothing moves because budgets do not let it.
 
     None: it is empty. Else a sentence that says what holds it; it is left cordoned.
     """
