@@ -74,8 +74,11 @@ def _settled(state: set[str]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def third(site: Run, deploy: Deploy) -> Iterator[set[str]]:
-    """worker-3 in the cluster; its state before that."""
+def third(site: Run, deploy: Deploy, kubectl: list[str]) -> Iterator[set[str]]:
+    """worker-3 in the cluster, a fresh machine; its state before it joined."""
+    subprocess.run([*kubectl, "delete", "node", "worker-3", "--ignore-not-found"], check=True)
+    _lab("power-off", "worker-3")
+    root_disk(load().host("worker-3")).unlink(missing_ok=True)
     _lab("up", "worker-3")
     before = _settled(host_state("worker-3"))
     done = deploy("deploys/site.py", "-y", extra=EXTRA)
