@@ -277,18 +277,23 @@ def restart(state: State, host: Host, api: Api, name: str, space: str) -> bool:
     return True
 
 
-def unfinished(api: Api, name: str, space: str, away: int = 0) -> str | None:
-    """What a DaemonSet lacks until its pods run as wanted; `away` nodes are not waited for."""
+def unfinished(api: Api, name: str, space: str) -> str | None:
+    """What a DaemonSet lacks until its pods run as wanted, those on nodes that are not Ready left
+    out: a dead machine keeps no stage waiting."""
     live = api.apps.read_namespaced_daemon_set(name, space)
     status = live.status
     if (status.observed_generation or 0) < live.metadata.generation:
         return "its controller has not seen the change yet"
-    wanted = status.desired_number_scheduled - away
+    wanted = status.desired_number_scheduled
     updated, runs = status.updated_number_scheduled or 0, status.number_available or 0
     if updated >= wanted and runs >= wanted:
         return None
     labels = ",".join(f"{k}={v}" for k, v in live.spec.selector.match_labels.items())
     pods = api.core.list_namespaced_pod(space, label_selector=labels).items
+    dead = {each.metadata.name for each in api.core.list_node().items if not nodes.is_ready(each)}
+    wanted -= sum(pod.spec.node_name in dead for pod in pods)
+    if updated >= wanted and runs >= wanted:
+        return None
     why = next((trouble for pod in pods if (trouble := nodes.pod_trouble(pod))), "")
     return f"{updated} of {wanted} pods are as wanted, {runs} run{why and f' ({why})'}"
 

@@ -110,11 +110,9 @@ def _make(
         return False
     kinds = [each["metadata"]["name"] for each in documents if each["kind"] == "DaemonSet"]
     apps = [each["metadata"] for each in documents if each["kind"] == "Deployment"]
-    # A node that is not Ready has its own check; its pods are not waited for.
-    away = sum(not nodes.is_ready(node) for node in api.core.list_node().items)
 
     def lacking() -> str | None:
-        said = [objects.unfinished(api, kind, verify.SPACE, away) for kind in kinds]
+        said = [objects.unfinished(api, kind, verify.SPACE) for kind in kinds]
         for app in apps:
             live = api.apps.read_namespaced_deployment(app["name"], app["namespace"])
             if not live.status.available_replicas:
