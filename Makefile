@@ -97,7 +97,7 @@ lab-tests: .venv/.ready
 	$(PYTHON) -m lab down
 	$(PYTHON) -m lab up
 	@echo '== tests/lab'
-	$(if $(WEAVE),BAREKUBE_WEAVE=1) $(PYTHON) -m pytest tests/lab
+	$(if $(WEAVE),BAREKUBE_WEAVE=1) $(PYTHON) -m pytest --durations=12 tests/lab
 
 # ensurepip is what Debian's python3 lacks without python3-venv.
 .venv/.ready: requirements.txt

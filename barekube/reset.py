@@ -54,12 +54,14 @@ _PODS = (
     " timeout 300 crictl rmp -a -f >/dev/null 2>&1 || true; fi;"
     " systemctl stop kubepods.slice 2>/dev/null || true"
 )
-# Chains of kube-proxy, of Weave and of the CNI plugins; other rules are put back as they are. A
-# table that is empty then was theirs.
+# Rules of kube-proxy, of Weave and of the CNI plugins; others are put back as they are. A table
+# that is empty then was theirs. Weave has rules outside its chains too: for its bridge, its
+# control port, and packets that by their mark have to be encrypted.
+_OURS = "KUBE-|WEAVE|CNI-|-[io] weave |Weave Net|--mark 0x20000/0x20000 -j DROP"
 _RULES = (
     "for v in '' 6; do for t in filter nat mangle raw; do"
     " s=ip${v}tables; command -v $s >/dev/null || continue;"
-    " $s-save -t $t 2>/dev/null | grep -vE 'KUBE-|WEAVE|CNI-' | $s-restore -T $t 2>/dev/null"
+    f" $s-save -t $t 2>/dev/null | grep -vE '{_OURS}' | $s-restore -T $t 2>/dev/null"
     " || true;"
     " $s-save -t $t 2>/dev/null | grep -qE '^-A|^:[^ ]+ (DROP|-)' ||"
     " nft delete table ip$v $t 2>/dev/null || true; done; done"
