@@ -20,6 +20,9 @@ from barekube.cluster import Cluster
 from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
 
 _ROLLOUT_LIMIT = 900
+# What a machine that is being started may take to be Ready.
+_HELD_LIMIT = 120
+_HOLDS = "is not Ready and holds the others' turn"
 _SLOW_LIMIT = 180
 
 
@@ -291,23 +294,30 @@ def unfinished(api: Api, name: str, space: str) -> str | None:
     labels = ",".join(f"{k}={v}" for k, v in live.spec.selector.match_labels.items())
     pods = api.core.list_namespaced_pod(space, label_selector=labels).items
     dead = {each.metadata.name for each in api.core.list_node().items if not nodes.is_ready(each)}
-    wanted -= sum(pod.spec.node_name in dead for pod in pods)
+    away = sorted(pod.spec.node_name for pod in pods if pod.spec.node_name in dead)
+    wanted -= len(away)
     if updated >= wanted and runs >= wanted:
         return None
     why = next((trouble for pod in pods if (trouble := nodes.pod_trouble(pod))), "")
+    if away and updated < wanted:
+        # They count among the pods that the DaemonSet allows to be away, often all of them.
+        why = f"{', '.join(away)} {_HOLDS}"
     return f"{updated} of {wanted} pods are as wanted, {runs} run{why and f' ({why})'}"
 
 
 def await_rollout(
     state: State, host: Host, cluster: Cluster, title: str, name: str, space: str
 ) -> bool:
-    lacking = wait(
-        title, _ROLLOUT_LIMIT, lambda: unfinished(cluster_api.connect(cluster), name, space)
-    )
+    def look() -> str | None:
+        return unfinished(cluster_api.connect(cluster), name, space)
+
+    lacking = wait(title, _HELD_LIMIT, look)
+    if lacking and _HOLDS not in lacking:
+        lacking = wait(title, _ROLLOUT_LIMIT - _HELD_LIMIT, look)
     if lacking is None:
         return True
-    host.log(
-        f"{title} is not rolled out in {_ROLLOUT_LIMIT} s: {lacking}; look at `kubectl -n {space}"
-        f" get pods -o wide`, then run this again"
-    )
+    remedy = f"look at `kubectl -n {space} get pods -o wide`"
+    if _HOLDS in lacking:
+        remedy = "give it power, or let it leave with deploys/remove_node.py"
+    host.log(f"{title} is not rolled out: {lacking}; {remedy}, then run this again")
     return False

@@ -103,3 +103,48 @@ def test_a_server_that_is_too_busy_is_asked_again_and_a_refusal_ends_it(
         False,
         ["ConfigMap rook-ceph/a: the API refuses it: no"],
     )
+
+
+def _node(name: str, ready: str) -> SimpleNamespace:
+    condition = SimpleNamespace(type="Ready", status=ready)
+    return SimpleNamespace(
+        metadata=SimpleNamespace(name=name), status=SimpleNamespace(conditions=[condition])
+    )
+
+
+def _pod(node: str) -> SimpleNamespace:
+    none: list[object] = []
+    status = SimpleNamespace(init_container_statuses=none, container_statuses=none, conditions=none)
+    return SimpleNamespace(spec=SimpleNamespace(node_name=node), status=status)
+
+
+def _rollout(updated: int, ready: dict[str, str]) -> Any:  # noqa: ANN401
+    """An API with a DaemonSet on the nodes of `ready`, of whose pods `updated` are as wanted."""
+    runs = sum(each == "True" for each in ready.values())
+    status = SimpleNamespace(
+        observed_generation=2,
+        desired_number_scheduled=len(ready),
+        updated_number_scheduled=updated,
+        number_available=runs,
+    )
+    spec = SimpleNamespace(selector=SimpleNamespace(match_labels={"a": "b"}))
+    live = SimpleNamespace(metadata=SimpleNamespace(generation=2), status=status, spec=spec)
+    nodes = [_node(name, each) for name, each in ready.items()]
+    pods = [_pod(name) for name in ready]
+    core = SimpleNamespace(
+        list_node=lambda: SimpleNamespace(items=nodes),
+        list_namespaced_pod=lambda space, label_selector: SimpleNamespace(items=pods),
+    )
+    apps = SimpleNamespace(read_namespaced_daemon_set=lambda name, space: live)
+    return SimpleNamespace(core=core, apps=apps)
+
+
+def test_a_dead_machine_keeps_no_rollout_waiting_that_is_done_elsewhere() -> None:
+    api = _rollout(2, {"a": "True", "b": "True", "c": "Unknown"})
+    assert objects.unfinished(api, "weave", "kube-system") is None
+
+
+def test_a_rollout_that_a_dead_machine_holds_names_it_and_soon() -> None:
+    api = _rollout(0, {"a": "True", "b": "True", "c": "Unknown"})
+    lacking = objects.unfinished(api, "kube-proxy", "kube-system")
+    assert lacking == "0 of 2 pods are as wanted, 2 run (c is not Ready and holds the others' turn)"
