@@ -87,6 +87,7 @@ def third(site: Run, deploy: Deploy, kubectl: list[str]) -> Iterator[set[str]]:
     assert done.status == 0, done.text[-6000:]
     yield before
     _lab("power-off", "worker-3")
+    subprocess.run([*kubectl, "delete", "node", "worker-3", "--ignore-not-found"], check=True)
 
 
 def test_a_budget_that_holds_a_pod_keeps_the_node(
