@@ -295,6 +295,10 @@ def lost(files: Mapping[str, int], version: str) -> dict[str, str]:
     return {path: made[-1] + path for path in sorted(gone)}
 
 
-def batches(names: Sequence[str], size: int) -> list[list[str]]:
-    """The names, `size` at a time."""
-    return [list(names[start : start + size]) for start in range(0, len(names), size)]
+def batches(names: Sequence[str], size: int, alone: Collection[str] = ()) -> list[list[str]]:
+    """The names, `size` at a time; those of `alone` after the others, one at a time."""
+    together = [name for name in names if name not in alone]
+    return [
+        *(together[start : start + size] for start in range(0, len(together), size)),
+        *([name] for name in names if name in alone),
+    ]

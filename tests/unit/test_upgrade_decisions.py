@@ -287,6 +287,11 @@ def test_workers_are_taken_n_at_a_time() -> None:
     assert upgrade.batches(["a", "b", "c"], 2) == [["a", "b"], ["c"]]
 
 
+def test_of_the_hosts_that_keep_data_one_is_away_at_a_time() -> None:
+    storage = ["b", "d", "other"]
+    assert upgrade.batches(["a", "b", "c", "d"], 3, storage) == [["a", "c"], ["b"], ["d"]]
+
+
 def test_our_note_survives_what_kubeadm_writes_only_if_it_was_true_before() -> None:
     wanted = {"kubernetesVersion": "v1.36.3", "clusterName": "home"}
     noted = living.note(wanted, "before")
