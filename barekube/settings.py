@@ -220,6 +220,16 @@ def named_disk() -> tuple[str, str]:
     return str(name), str(disk)
 
 
+def named_osd() -> int:
+    """The OSD of --data osd=N. Raises DeployError."""
+    number = host.data.get("osd")
+    if type(number) is not int or number < 0:
+        raise DeployError(
+            "name the OSD by its number: --data osd=N (preflight says whose disk is OSD n)"
+        )
+    return number
+
+
 def source(name: str, release: dict[str, str]) -> Source:
     """The apt repository `name` of group_data for a host with this /etc/os-release."""
     values = {
