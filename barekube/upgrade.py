@@ -203,7 +203,10 @@ def deprecated(metrics: Iterable[str], wanted: str) -> list[str]:
 
 
 def blocked(budgets: Iterable[Any], pods: Iterable[Any], draining: Collection[str]) -> list[str]:
-    """The budgets that let go no pod of a node that is to be drained, as the API's objects."""
+    """The budgets that let go no pod of a node that is to be drained, as the API's objects.
+
+    Those that Rook makes while a storage host is away, or comes back, end with that.
+    """
     result = []
     evicted = [
         pod
@@ -213,7 +216,10 @@ def blocked(budgets: Iterable[Any], pods: Iterable[Any], draining: Collection[st
         and not bound(pod)
     ]
     for budget in budgets:
+        owners = budget.metadata.owner_references or []
         if budget.status is None or budget.status.disruptions_allowed:
+            continue
+        if any(each.kind == "CephCluster" for each in owners):
             continue
         for pod in evicted:
             if pod.metadata.namespace == budget.metadata.namespace and selects(

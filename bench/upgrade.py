@@ -68,7 +68,8 @@ def _lacking(began: datetime) -> str | None:
     for name in NAMES:
         if leases.get(name, began) <= began:
             return f"the kubelet of {name} is silent"
-    pods = _get("pods -A")
+    # What a power cut ended stays listed beside what was started in its place.
+    pods = [each for each in _get("pods -A") if each["status"].get("phase") != "Failed"]
     for pod in pods:
         conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", ())}
         if conditions.get("Ready") != "True":

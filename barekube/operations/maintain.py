@@ -52,6 +52,10 @@ def _maintained(cluster: Cluster) -> Generator[PyinfraCommand]:
     reason = "asked for" if asked else maintain.reboot_reason(upkeep)
     upgradable = upkeep.upgradable if wanted else ()
     if not upgradable and not reason:
+        if roll.marked(cluster_api.connect(cluster), host.name):
+            host.log("uncordon: a run that was cut off has left it cordoned")
+            yield from roll.back(cluster)
+            return
         host.noop("its packages are up to date, and no reboot is due")
         return
     if sentence := roll.halted() or _hindrance(cluster):

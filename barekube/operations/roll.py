@@ -104,8 +104,7 @@ def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | No
 def let_back(state: State, host: Host, cluster: Cluster) -> bool:
     """Uncordon the node, if we cordoned it."""
     api = cluster_api.connect(cluster)
-    node = nodes.lookup(api, host.name)
-    if node is not None and MARK in (node.metadata.annotations or {}):
+    if marked(api, host.name):
         drain.uncordon(api, host.name)
         mark(api, host.name, None)
     return True
@@ -124,6 +123,12 @@ def _await_ceph(state: State, host: Host, cluster: Cluster) -> bool:
     if sentence:
         host.log(sentence)
     return sentence is None
+
+
+def marked(api: Api, name: str) -> bool:
+    """Whether a node was cordoned by us."""
+    node = nodes.lookup(api, name)
+    return node is not None and MARK in (node.metadata.annotations or {})
 
 
 def mark(api: Api, name: str, value: str | None) -> None:

@@ -44,12 +44,14 @@ class Operation:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A cluster of the old version, nothing of it upgraded yet."""
     state = State(OLD, {"cp-1": OLD, "w-1": OLD}, {"cp-1": OLD}, OLD)
+    node = SimpleNamespace(metadata=SimpleNamespace(annotations={}))
     api = SimpleNamespace(
         core=SimpleNamespace(
+            read_node=lambda name: node,
             read_namespaced_config_map=lambda name, space: SimpleNamespace(
                 metadata=SimpleNamespace(annotations={}),
                 data=dict.fromkeys(("ClusterConfiguration", "kubelet", "config.conf"), ""),
-            )
+            ),
         )
     )
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
@@ -184,6 +186,15 @@ def test_maintenance_does_what_was_asked_for_and_is_due(
     done = _on("w-1", maintain.maintained, CLUSTER, UpkeepFact=[*UPKEEP, *said, "end"], data=data)
     shown = ["apt" if "--with-new-pkgs upgrade" in each else each for each in done.commands]
     assert shown == [*commands, "let_back()", "_await_ceph()"] if commands else shown == []
+
+
+def test_a_machine_that_a_cut_off_run_left_cordoned_is_let_back(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roll, "marked", lambda api, name: True)
+    data = {"packages": True}
+    done = _on("w-1", maintain.maintained, CLUSTER, UpkeepFact=[*UPKEEP, "end"], data=data)
+    assert done.commands == ["let_back()", "_await_ceph()"]
 
 
 def _nodes(monkeypatch: pytest.MonkeyPatch, node: SimpleNamespace) -> list[str]:
