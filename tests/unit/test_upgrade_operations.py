@@ -188,6 +188,18 @@ def test_maintenance_does_what_was_asked_for_and_is_due(
     assert shown == [*commands, "let_back()", "_await_ceph()"] if commands else shown == []
 
 
+def test_no_machine_goes_while_another_one_is_cordoned_by_a_run_that_was_cut_off(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = State(OLD, {"cp-1": OLD, "w-1": OLD}, {}, OLD, cordoned=frozenset(("w-1", "w-2")))
+    monkeypatch.setattr(maintain, "ask", lambda api: left)
+    monkeypatch.setattr(maintain, "_active", lambda: {"w-1", "w-2"})
+    data = {"reboot": True}
+    done = _on("w-1", maintain.maintained, CLUSTER, UpkeepFact=[*UPKEEP, "end"], data=data)
+    sentence = "w-2 was left cordoned by a run that was cut off; run this with --limit w-2 first"
+    assert (done.commands, done.logs) == (["false"], [sentence])
+
+
 def test_a_machine_that_a_cut_off_run_left_cordoned_is_let_back(
     cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
