@@ -9,7 +9,7 @@ STAGES := preflight host runtime kubernetes_packages control_plane workers netwo
 CODE := config.py inventory.py group_data deploys barekube bench bundle lab tests
 
 .PHONY: help drift lab lab-down lab-needs test test-needs style types fast-tests page-tests lab-tests preview site \
-	upgrade maintain remove_node reset bundle $(STAGES)
+	upgrade maintain remove_node replace_disk reset bundle $(STAGES)
 
 help:
 	@echo 'make lab                    machines of its own here, and a Kubernetes on them'
@@ -40,12 +40,13 @@ upgrade: .venv/.ready ## the cluster to kubernetes_version of group_data, node b
 maintain: .venv/.ready ## says what is to do; OPTIONS='-y --data packages=true' does it, a host at a time
 
 remove_node: .venv/.ready ## a node leaves, living or dead: OPTIONS='-y --data node=NAME'
+replace_disk: .venv/.ready ## a disk leaves Ceph: OPTIONS='-y --data osd=N --data cluster=NAME'
 reset: .venv/.ready ## hosts as they were: OPTIONS='-y --data cluster=NAME'
 
 drift: .venv/.ready ## for cron: exit status 0 as wanted, 3 something differs, 1 trouble
 	$(PYINFRA) $(INVENTORY) deploys/drift.py --dry $(if $(LIMIT),--limit $(LIMIT))
 
-site upgrade maintain remove_node reset $(STAGES):
+site upgrade maintain remove_node replace_disk reset $(STAGES):
 	$(PYINFRA) $(INVENTORY) deploys/$@.py $(OPTIONS) $(if $(LIMIT),--limit $(LIMIT))
 
 bundle: .venv/.ready ## packages and images for machines without internet

@@ -1,5 +1,6 @@
 """Hosts other than the one an operation runs for, and commands whose output nobody may see."""
 
+import shlex
 import socket
 from typing import Any
 
@@ -111,6 +112,20 @@ def read_secret(other: Host, path: str) -> str | None:
     except (OSError, SSHException):
         return None
     return output.stdout + "\n" if done and output.stdout else None
+
+
+def lines(other: Host, script: str) -> list[str] | None:
+    """What a script of sh -e prints on a host, as root; None: it failed. Nothing of it is shown."""
+    try:
+        done, output = other.run_shell_command(
+            StringCommand("sh", "-ec", shlex.quote(script)),
+            print_output=False,
+            print_input=False,
+            _sudo=sudo(other),
+        )
+    except (OSError, SSHException):
+        return None
+    return list(output.stdout_lines) if done else None
 
 
 def holds(other: Host, path: str) -> bool:

@@ -44,19 +44,18 @@ def last(name: str) -> str:
     )
 
 
-def carries_data(name: str, pods: Sequence[Any]) -> str | None:
-    """A sentence if the node carries Ceph's OSDs, whose copies would be lost."""
-    osds = [
-        (each.metadata.labels or {}).get("ceph-osd-id", each.metadata.name)
-        for each in pods
-        if each.spec.node_name == name
-    ]
+def carries_data(name: str, carried: Sequence[str]) -> str | None:
+    """A sentence if the node carries Ceph's OSDs, whose copies would be lost.
+
+    `carried` is what of Ceph is bound to it, whether it runs or not.
+    """
+    osds = [each for each in carried if each.startswith("osd.")]
     if not osds:
         return None
     return (
-        f"{name} carries Ceph's OSD {', '.join(sorted(osds))}: their copies of the data would be"
-        " lost; take its disks out of manifests/rook/cluster.yaml, purge these OSDs as the README"
-        " says, then run this again"
+        f"{name} carries Ceph's {', '.join(osds)}: their copies of the data would be lost; take its"
+        " disks out of manifests/rook/cluster.yaml and these OSDs out of Ceph as the README says,"
+        " then run this again"
     )
 
 

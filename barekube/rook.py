@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ SMALL = "manifests/rook-small"
 ARCHITECTURES = ("amd64", "arm64")
 # Rook's files, in the order of the lock.
 FILES = ("crds", "common", "csi-operator", "operator")
+# Selects the Deployments whose pods are bound to a machine by what they keep there.
+BOUND = "app in (rook-ceph-mon,rook-ceph-osd)"
+# Rook looks at Ceph every minute.
+_SILENCE = timedelta(minutes=10)
 _PICKING = ("useAllNodes", "useAllDevices", "deviceFilter", "devicePathFilter")
 
 # Checks of Ceph's that do not stop us, each with the reason.
@@ -218,3 +223,32 @@ def health(live: Object) -> tuple[str | None, list[str]]:
     if ceph.get("health") == "HEALTH_OK" or (ceph.get("health") == "HEALTH_WARN" and checks):
         return None, passed
     return f"Ceph's health is {ceph.get('health') or 'not known yet'}", passed
+
+
+def carried(node: str, deployments: Iterable[Any]) -> list[str]:
+    """What of Ceph is bound to a node, by the Deployments of `BOUND`: 'mon.a', 'osd.3'."""
+    return sorted(
+        ".".join(each.metadata.name.removeprefix("rook-ceph-").split("-", 1))
+        for each in deployments
+        if (each.spec.template.spec.node_selector or {}).get("kubernetes.io/hostname") == node
+    )
+
+
+def checked(live: Object) -> str:
+    """When Rook last looked at Ceph, by a CephCluster; an empty text: never."""
+    return str(((live.get("status") or {}).get("ceph") or {}).get("lastChecked") or "")
+
+
+def unsettled(live: Object, now: datetime, seen: str | None = None) -> str | None:
+    """Why no machine that carries Ceph may go away now, by a CephCluster's status, or None.
+
+    `seen`: what `checked` said once the last one was back; Rook has to have looked again since.
+    """
+    last = checked(live)
+    wrong, _ = health(live)
+    if wrong:
+        return wrong
+    if not last or now - datetime.fromisoformat(last) > _SILENCE:
+        since = last or "its beginning"
+        return f"Rook has not looked at it since {since}; see whether its operator runs"
+    return "Rook has not looked at it again yet" if last == seen else None

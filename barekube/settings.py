@@ -169,13 +169,18 @@ def at_once() -> int:
     return value
 
 
+def storage_hosts() -> list[str]:
+    """The names of the inventory's group storage."""
+    return [each.name for each in inventory.get_group("storage", default=[])]
+
+
 @functools.cache
 def storage() -> rook.Storage | None:
     """What the storage stage is to make; None: the inventory has no host for it.
 
     Raises DeployError if the inventory and the manifests do not fit each other.
     """
-    group = [each.name for each in inventory.get_group("storage", default=[])]
+    group = storage_hosts()
     directory = Path(host.data.storage_manifests)
     try:
         documents = manifests.read(directory)
@@ -213,6 +218,16 @@ def named_disk() -> tuple[str, str]:
             " /dev/disk/by-path/..."
         )
     return str(name), str(disk)
+
+
+def named_osd() -> int:
+    """The OSD of --data osd=N. Raises DeployError."""
+    number = host.data.get("osd")
+    if type(number) is not int or number < 0:
+        raise DeployError(
+            "name the OSD by its number: --data osd=N (preflight says whose disk is OSD n)"
+        )
+    return number
 
 
 def source(name: str, release: dict[str, str]) -> Source:

@@ -203,7 +203,10 @@ def deprecated(metrics: Iterable[str], wanted: str) -> list[str]:
 
 
 def blocked(budgets: Iterable[Any], pods: Iterable[Any], draining: Collection[str]) -> list[str]:
-    """The budgets that let go no pod of a node that is to be drained, as the API's objects."""
+    """The budgets that let go no pod of a node that is to be drained, as the API's objects.
+
+    Those that Rook makes while a storage host is away, or comes back, end with that.
+    """
     result = []
     evicted = [
         pod
@@ -213,7 +216,10 @@ def blocked(budgets: Iterable[Any], pods: Iterable[Any], draining: Collection[st
         and not bound(pod)
     ]
     for budget in budgets:
+        owners = budget.metadata.owner_references or []
         if budget.status is None or budget.status.disruptions_allowed:
+            continue
+        if any(each.kind == "CephCluster" for each in owners):
             continue
         for pod in evicted:
             if pod.metadata.namespace == budget.metadata.namespace and selects(
@@ -295,6 +301,10 @@ def lost(files: Mapping[str, int], version: str) -> dict[str, str]:
     return {path: made[-1] + path for path in sorted(gone)}
 
 
-def batches(names: Sequence[str], size: int) -> list[list[str]]:
-    """The names, `size` at a time."""
-    return [list(names[start : start + size]) for start in range(0, len(names), size)]
+def batches(names: Sequence[str], size: int, alone: Collection[str] = ()) -> list[list[str]]:
+    """The names, `size` at a time; those of `alone` after the others, one at a time."""
+    together = [name for name in names if name not in alone]
+    return [
+        *(together[start : start + size] for start in range(0, len(together), size)),
+        *([name] for name in names if name in alone),
+    ]

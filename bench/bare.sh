@@ -5,17 +5,7 @@
 set -eu
 url=$1 ca=$2 key=$3 network=$4
 version=1.37.2-1.1
-log=$(mktemp -d)
-trap 'rm -rf "$log"' EXIT
-
-on() { # host; the script comes on stdin
-	host=$1
-	.venv/bin/python -m lab ssh "$host" sudo sh -es >"$log/$host" 2>&1 || {
-		echo "$host: failed" >&2
-		tail -n 20 "$log/$host" >&2
-		return 1
-	}
-}
+. bench/on.sh
 
 all() { # a function that writes the script of a host, hosts...
 	write=$1
@@ -95,7 +85,6 @@ apply() {
 	echo "kubectl -n kube-system rollout status ds --timeout=300s"
 }
 
-step() { echo "$(date +%s) $1"; }
 step prepare
 all prepare cp-1 worker-1 worker-2
 step init

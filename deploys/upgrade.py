@@ -1,7 +1,7 @@
 """Bring a living cluster to group_data's kubernetes_version, node by node.
 
-Control planes first, then the nodes, each drained; `--data at_once=N` takes N workers at a time.
-Cut off anywhere, it is finished by running it again.
+Control planes first, then the nodes, each drained; `--data at_once=N` takes N workers at a time,
+but storage hosts one by one. Cut off anywhere, it is finished by running it again.
 """
 
 from pyinfra import host
@@ -28,7 +28,8 @@ for name in host.loop(masters):
     if host.name == name:
         steps.servers(name=f"Upgrade the control plane on {name}", cluster=cluster)
     order.barrier(name=f"The control plane on {name} is done")
-for names in host.loop([[name] for name in masters] + upgrade.batches(workers, settings.at_once())):
+batches = upgrade.batches(workers, settings.at_once(), alone=settings.storage_hosts())
+for names in host.loop([[name] for name in masters] + batches):
     if host.name in names:
         steps.node(name=f"Upgrade {', '.join(names)}", cluster=cluster)
     order.barrier(name=f"Done: {', '.join(names)}")

@@ -1,9 +1,6 @@
 """etcd, asked and told through the container of a control plane that runs it."""
 
-import shlex
-
-from paramiko import SSHException
-from pyinfra.api import Host, State, StringCommand
+from pyinfra.api import Host, State
 
 from barekube import etcd, remote
 from barekube.api import Api
@@ -19,23 +16,10 @@ _CTL = (
 )
 
 
-def _run(other: Host, script: str) -> list[str] | None:
-    try:
-        done, output = other.run_shell_command(
-            StringCommand("sh", "-ec", shlex.quote(script)),
-            print_output=False,
-            print_input=False,
-            _sudo=remote.sudo(other),
-        )
-    except (OSError, SSHException):
-        return None
-    return list(output.stdout_lines) if done else None
-
-
 def members(other: Host) -> list[etcd.Member] | None:
     """All members, as the one on `other` sees them; None: not known."""
     # The second command fails if one of them is not well, and says so in what it prints.
-    lines = _run(
+    lines = remote.lines(
         other,
         f"{_CTL} member list -w simple; {_CTL} endpoint health --cluster -w json 2>/dev/null"
         " || true",
@@ -79,7 +63,7 @@ def make_room(state: State, host: Host, api: Api, node: Node, begun: bool) -> bo
 
 def removed(host: Host, api: Api, identity: str) -> bool:
     """Remove a member; False, with a sentence logged, if that cannot be done."""
-    if _run(api.host, f"{_CTL} member remove {identity}") is not None:
+    if remote.lines(api.host, f"{_CTL} member remove {identity}") is not None:
         return True
     host.log(f"{api.host.name} cannot remove it; look at `crictl ps -a` there, then run this again")
     return False

@@ -52,6 +52,10 @@ def _maintained(cluster: Cluster) -> Generator[PyinfraCommand]:
     reason = "asked for" if asked else maintain.reboot_reason(upkeep)
     upgradable = upkeep.upgradable if wanted else ()
     if not upgradable and not reason:
+        if roll.marked(cluster_api.connect(cluster), host.name):
+            host.log("uncordon: a run that was cut off has left it cordoned")
+            yield from roll.back(cluster)
+            return
         host.noop("its packages are up to date, and no reboot is due")
         return
     if sentence := roll.halted() or _hindrance(cluster):
@@ -66,11 +70,20 @@ def _maintained(cluster: Cluster) -> Generator[PyinfraCommand]:
 
 def _hindrance(cluster: Cluster) -> str | None:
     """Why no node may go away now, or None: another one is not well."""
-    active = {each.name for each in settings.hosts() if each in state.active_hosts}
+    active = _active()
     seen = ask(cluster_api.connect(cluster))
+    if left := sorted((seen.cordoned & active) - {host.name}):
+        return (
+            f"{left[0]} was left cordoned by a run that was cut off; run this with --limit"
+            f" {left[0]} first"
+        )
     # Of itself a node is let back at the end, also by a run after one that was cut off.
     others = [name for name in seen.kubelets if name == host.name or name not in active]
     return next(iter(upgrade.not_well(seen, others)), None)
+
+
+def _active() -> set[str]:
+    return {each.name for each in settings.hosts() if each in state.active_hosts}
 
 
 def _work(upgradable: tuple[str, ...], asked: bool) -> Generator[PyinfraCommand]:

@@ -11,7 +11,7 @@ from barekube import drain, nodes, removal, settings
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster
 from barekube.facts.weave import WeaveReport
-from barekube.operations import etcd
+from barekube.operations import ceph, etcd
 from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait
 from barekube.operations.roll import answered
 
@@ -52,8 +52,7 @@ def _why_not(cluster: Cluster, node: object) -> str | None:
     members = etcd.members(api.host)
     if members is None:
         return f"{api.host.name} cannot ask etcd for its members; mend it, then run this again"
-    osds = api.core.list_pod_for_all_namespaces(label_selector="app=rook-ceph-osd").items
-    return removal.loss(members, name) or removal.carries_data(name, osds)
+    return removal.loss(members, name) or removal.carries_data(name, ceph.carried(api, name))
 
 
 @operation()
@@ -86,10 +85,18 @@ def _removed(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
     if live is not None:
         host.log(f"{node}: delete the node")
         yield FunctionCommand(_delete, (cluster, node), {})
+        yield FunctionCommand(_await_ceph, (cluster, node), {})
+
+
+def _ceph_lacks(cluster: Cluster, node: str, *, back: bool) -> str | None:
+    return ceph.awaited(lambda: cluster_api.connect(cluster, besides=node), node, back=back)
 
 
 @answered
 def _drain(state: State, host: Host, cluster: Cluster, node: str) -> bool:
+    if sentence := _ceph_lacks(cluster, node, back=False):
+        host.log(f"{node} stays: {sentence}")
+        return False
     api = cluster_api.connect(cluster, besides=node)
     why = drain.drain(host, api, node, _DRAIN_LIMIT)
     if why is None:
@@ -108,6 +115,14 @@ def _leave_etcd(state: State, host: Host, cluster: Cluster, node: str, member: s
 def _delete(state: State, host: Host, cluster: Cluster, node: str) -> bool:
     api: Api = cluster_api.connect(cluster, besides=node)
     found(api.core.delete_node, node)
+    return True
+
+
+@answered
+def _await_ceph(state: State, host: Host, cluster: Cluster, node: str) -> bool:
+    """Give Rook the time to start elsewhere a monitor that the node had."""
+    if sentence := _ceph_lacks(cluster, node, back=True):
+        host.log(f"warning: {sentence}")
     return True
 
 

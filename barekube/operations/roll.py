@@ -14,6 +14,7 @@ from barekube import drain, nodes, upgrade
 from barekube.api import API_ERRORS, Api, phrase
 from barekube.cluster import Cluster
 from barekube.facts.upgrade import EtcdFact
+from barekube.operations import ceph
 from barekube.operations.order import refuse, wait
 
 # On a node that we cordoned: a roll that was cut off is to let it back, one of a user's not.
@@ -68,7 +69,13 @@ def drained(
     yield FunctionCommand(_drain, (cluster, began), {})
     yield from work()
     yield FunctionCommand(_await_well, (cluster, began, version), {})
+    yield from back(cluster)
+
+
+def back(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """Let this host's node back, and wait until what it carries of Ceph has caught up."""
     yield FunctionCommand(let_back, (cluster,), {})
+    yield FunctionCommand(_await_ceph, (cluster,), {})
 
 
 @answered
@@ -80,6 +87,10 @@ def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | No
         return False
     began.append(renewed(api, host.name))
     if not node.spec.unschedulable:
+        # On one that is cordoned Ceph may be down already, and comes back with it only.
+        if sentence := _ceph_lacks(cluster, host.name, back=False):
+            host.log(f"nothing is drained: {sentence}")
+            return False
         mark(api, host.name, "true")
     why = drain.drain(host, api, host.name, _DRAIN_LIMIT)
     if why is None:
@@ -93,11 +104,31 @@ def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | No
 def let_back(state: State, host: Host, cluster: Cluster) -> bool:
     """Uncordon the node, if we cordoned it."""
     api = cluster_api.connect(cluster)
-    node = nodes.lookup(api, host.name)
-    if node is not None and MARK in (node.metadata.annotations or {}):
+    if marked(api, host.name):
         drain.uncordon(api, host.name)
         mark(api, host.name, None)
     return True
+
+
+def _ceph_lacks(cluster: Cluster, node: str, *, back: bool) -> str | None:
+    return ceph.awaited(lambda: cluster_api.connect(cluster), node, back=back)
+
+
+@answered
+def _await_ceph(state: State, host: Host, cluster: Cluster) -> bool:
+    node = nodes.lookup(cluster_api.connect(cluster), host.name)
+    if node is None or node.spec.unschedulable:
+        return True  # A user keeps it cordoned, and its part of Ceph away.
+    sentence = _ceph_lacks(cluster, host.name, back=True)
+    if sentence:
+        host.log(sentence)
+    return sentence is None
+
+
+def marked(api: Api, name: str) -> bool:
+    """Whether a node was cordoned by us."""
+    node = nodes.lookup(api, name)
+    return node is not None and MARK in (node.metadata.annotations or {})
 
 
 def mark(api: Api, name: str, value: str | None) -> None:

@@ -227,7 +227,7 @@ def _node(cluster: Cluster) -> Generator[PyinfraCommand]:
     if Step.DRAIN in steps:
         yield from roll.drained(cluster, lambda: _install(cluster), cluster.version)
     else:
-        yield FunctionCommand(roll.let_back, (cluster,), {})
+        yield from roll.back(cluster)
 
 
 def _install(cluster: Cluster) -> Generator[PyinfraCommand]:

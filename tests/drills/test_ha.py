@@ -148,6 +148,8 @@ class Client(threading.Thread):
     It `keeps` its connection, or makes a new one for each call.
     """
 
+    timeout = 10
+
     def __init__(self, *, keeps: bool) -> None:
         super().__init__(daemon=True)
         self.keeps = keeps
@@ -171,7 +173,9 @@ class Client(threading.Thread):
         core = self._core if self.keeps else self._new()
         body = {"data": {"keeps" if self.keeps else "new": str(self.calls)}}
         try:
-            core.patch_namespaced_config_map("ha-drill", "default", body, _request_timeout=10)
+            core.patch_namespaced_config_map(
+                "ha-drill", "default", body, _request_timeout=self.timeout
+            )
         except Exception as error:
             return " ".join(f"{time.strftime('%X')} {type(error).__name__} {error}".split())[:300]
         finally:

@@ -216,3 +216,20 @@ def test_zap_of_a_disk_that_is_not_cephs_changes_nothing(pyinfra: Pyinfra, tmp_p
     ]
     assert done.status == 1
     assert done.changing_commands == []
+
+
+def test_an_osd_is_named_by_its_number_and_nothing_is_done_while_ceph_is_silent(
+    pyinfra: Pyinfra,
+) -> None:
+    words = ["tests/plan/inventory_converged.py", "deploys/replace_disk.py", "-y", "--debug"]
+    done = pyinfra(*words, "--data", "osd=/dev/sdb")
+    assert "--> name the OSD by its number: --data osd=N" in done.stderr
+    assert done.status == 1
+    more = ["--data", "osd=3", "--data", "cluster=barekube"]
+    done = pyinfra(*words, *more, api=True)
+    assert _said(done, "cp-1") == [
+        "Ceph does not answer; look at `kubectl -n rook-ceph get pods`, then run this again"
+    ]
+    assert done.status == 1
+    assert "ceph osd out" not in done.stderr
+    assert "Traceback" not in done.stderr

@@ -191,7 +191,7 @@ def test_a_member_that_a_join_left_behind_goes_first(
         return []
 
     monkeypatch.setattr(etcd_operations, "members", lambda other: known)
-    monkeypatch.setattr(etcd_operations, "_run", run)
+    monkeypatch.setattr(remote, "lines", run)
     host: Any = FakeHost("cp-2", {}, {})
     api: Any = SimpleNamespace(host=FakeHost("cp-1", {}, {}))
     state: Any = None

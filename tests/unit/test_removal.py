@@ -1,7 +1,6 @@
 """What would be lost with a node, and what a reset takes away."""
 
 import subprocess
-from types import SimpleNamespace
 
 from barekube import removal, reset
 from barekube.cluster import Cluster, Node
@@ -44,13 +43,10 @@ def test_the_last_control_plane_cannot_go() -> None:
 
 
 def test_a_node_with_osds_cannot_go_and_they_are_named() -> None:
-    def osd(node: str, number: str) -> SimpleNamespace:
-        metadata = SimpleNamespace(name="x", labels={"ceph-osd-id": number})
-        return SimpleNamespace(metadata=metadata, spec=SimpleNamespace(node_name=node))
-
-    pods = [osd("w-1", "0"), osd("w-2", "1")]
-    assert "Ceph's OSD 1:" in (removal.carries_data("w-2", pods) or "")
-    assert removal.carries_data("w-3", pods) is None
+    assert "Ceph's osd.1, osd.4:" in (
+        removal.carries_data("w-2", ["mon.a", "osd.1", "osd.4"]) or ""
+    )
+    assert removal.carries_data("w-3", ["mon.a"]) is None
 
 
 def test_addresses_are_kept_while_weaves_ring_names_the_peer() -> None:

@@ -1,7 +1,9 @@
 """What of Rook's manifests is refused, which of its files are taken, and when Ceph is well."""
 
 import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import urllib3
@@ -298,3 +300,59 @@ def test_all_of_ours_that_is_in_a_namespace_is_in_rooks() -> None:
         if each["kind"] != "StorageClass"
     }
     assert spaces == {rook.SPACE}
+
+
+def _bound(name: str, node: str | None) -> SimpleNamespace:
+    selector = {"kubernetes.io/hostname": node} if node else None
+    template = SimpleNamespace(spec=SimpleNamespace(node_selector=selector))
+    return SimpleNamespace(
+        metadata=SimpleNamespace(name=name), spec=SimpleNamespace(template=template)
+    )
+
+
+def test_what_of_ceph_is_bound_to_a_node_is_known_though_it_does_not_run() -> None:
+    there = [
+        _bound("rook-ceph-osd-3", "w-1"),
+        _bound("rook-ceph-mon-a", "w-1"),
+        _bound("rook-ceph-osd-1", "w-2"),
+        _bound("rook-ceph-mon-b", None),
+    ]
+    assert rook.carried("w-1", there) == ["mon.a", "osd.3"]
+    assert rook.carried("w-3", there) == []
+
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("health", "checked", "seen", "why"),
+    [
+        ("HEALTH_OK", "2026-11-23T11:59:30Z", None, None),
+        ("HEALTH_OK", "2026-11-23T11:59:30Z", "2026-11-23T11:58:30Z", None),
+        (
+            "HEALTH_OK",
+            "2026-11-23T11:59:30Z",
+            "2026-11-23T11:59:30Z",
+            "Rook has not looked at it again yet",
+        ),
+        (
+            "HEALTH_OK",
+            "2026-11-23T11:49:30Z",
+            None,
+            "Rook has not looked at it since 2026-11-23T11:49:30Z; see whether its operator runs",
+        ),
+        (
+            "HEALTH_OK",
+            "",
+            None,
+            "Rook has not looked at it since its beginning; see whether its operator runs",
+        ),
+        ("HEALTH_ERR", "2026-11-23T11:59:30Z", None, "Ceph's health is HEALTH_ERR"),
+    ],
+)
+def test_a_machine_with_ceph_may_go_once_rook_has_lately_found_it_well(
+    health: str, checked: str, seen: str | None, why: str | None
+) -> None:
+    live = _ceph(health)
+    live["status"]["ceph"]["lastChecked"] = checked
+    assert rook.unsettled(live, NOW, seen) == why

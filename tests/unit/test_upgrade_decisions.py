@@ -218,7 +218,7 @@ def _budget(allowed: int, **match: Any) -> SimpleNamespace:  # noqa: ANN401
     selector = SimpleNamespace(match_labels=None, match_expressions=None)
     selector.__dict__.update(match)
     return SimpleNamespace(
-        metadata=SimpleNamespace(name="till", namespace="shop"),
+        metadata=SimpleNamespace(name="till", namespace="shop", owner_references=None),
         spec=SimpleNamespace(selector=selector),
         status=SimpleNamespace(disruptions_allowed=allowed),
     )
@@ -235,6 +235,10 @@ def test_a_budget_that_would_block_a_drain_for_ever_is_named_with_its_pod() -> N
     assert upgrade.blocked([_budget(1, **mine)], pods, {"w-1"}) == []
     assert upgrade.blocked([_budget(0, **mine)], pods, {"w-2"}) == []
     assert upgrade.blocked([_budget(0, **mine)], pods[1:], {"w-1"}) == []
+    # Rook's own, of an upgrade that was cut off while a storage host was away, ends with that.
+    rooks = _budget(0, **mine)
+    rooks.metadata.owner_references = [SimpleNamespace(kind="CephCluster")]
+    assert upgrade.blocked([rooks], pods, {"w-1"}) == []
 
 
 @pytest.mark.parametrize(
@@ -285,6 +289,11 @@ def test_a_backup_of_an_earlier_version_and_one_that_was_cut_off_bring_nothing_b
 
 def test_workers_are_taken_n_at_a_time() -> None:
     assert upgrade.batches(["a", "b", "c"], 2) == [["a", "b"], ["c"]]
+
+
+def test_of_the_hosts_that_keep_data_one_is_away_at_a_time() -> None:
+    storage = ["b", "d", "other"]
+    assert upgrade.batches(["a", "b", "c", "d"], 3, storage) == [["a", "c"], ["b"], ["d"]]
 
 
 def test_our_note_survives_what_kubeadm_writes_only_if_it_was_true_before() -> None:

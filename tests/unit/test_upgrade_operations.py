@@ -11,7 +11,7 @@ from pyinfra.api import StringCommand
 import barekube.api
 from barekube import drain, settings, upgrade, versions
 from barekube.cluster import Cluster, Node
-from barekube.operations import maintain, packages, roll, units, upgradable
+from barekube.operations import ceph, maintain, packages, roll, units, upgradable
 from barekube.operations import upgrade as operations
 from barekube.upgrade import State, Step
 from tests.plan.machines import Machine
@@ -44,12 +44,14 @@ class Operation:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A cluster of the old version, nothing of it upgraded yet."""
     state = State(OLD, {"cp-1": OLD, "w-1": OLD}, {"cp-1": OLD}, OLD)
+    node = SimpleNamespace(metadata=SimpleNamespace(annotations={}))
     api = SimpleNamespace(
         core=SimpleNamespace(
+            read_node=lambda name: node,
             read_namespaced_config_map=lambda name, space: SimpleNamespace(
                 metadata=SimpleNamespace(annotations={}),
                 data=dict.fromkeys(("ClusterConfiguration", "kubelet", "config.conf"), ""),
-            )
+            ),
         )
     )
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
@@ -112,6 +114,7 @@ def test_a_worker_is_configured_drained_renewed_and_let_back(
         "systemctl daemon-reload; systemctl restart kubelet; rm -rf /etc/kubernetes/tmp; sync'",
         "_await_well()",
         "let_back()",
+        "_await_ceph()",
     ]
 
 
@@ -182,7 +185,28 @@ def test_maintenance_does_what_was_asked_for_and_is_due(
     monkeypatch.setattr(settings, "hosts", lambda: [])
     done = _on("w-1", maintain.maintained, CLUSTER, UpkeepFact=[*UPKEEP, *said, "end"], data=data)
     shown = ["apt" if "--with-new-pkgs upgrade" in each else each for each in done.commands]
-    assert shown == [*commands, "let_back()"] if commands else shown == []
+    assert shown == [*commands, "let_back()", "_await_ceph()"] if commands else shown == []
+
+
+def test_no_machine_goes_while_another_one_is_cordoned_by_a_run_that_was_cut_off(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = State(OLD, {"cp-1": OLD, "w-1": OLD}, {}, OLD, cordoned=frozenset(("w-1", "w-2")))
+    monkeypatch.setattr(maintain, "ask", lambda api: left)
+    monkeypatch.setattr(maintain, "_active", lambda: {"w-1", "w-2"})
+    data = {"reboot": True}
+    done = _on("w-1", maintain.maintained, CLUSTER, UpkeepFact=[*UPKEEP, "end"], data=data)
+    sentence = "w-2 was left cordoned by a run that was cut off; run this with --limit w-2 first"
+    assert (done.commands, done.logs) == (["false"], [sentence])
+
+
+def test_a_machine_that_a_cut_off_run_left_cordoned_is_let_back(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roll, "marked", lambda api, name: True)
+    data = {"packages": True}
+    done = _on("w-1", maintain.maintained, CLUSTER, UpkeepFact=[*UPKEEP, "end"], data=data)
+    assert done.commands == ["let_back()", "_await_ceph()"]
 
 
 def _nodes(monkeypatch: pytest.MonkeyPatch, node: SimpleNamespace) -> list[str]:
@@ -198,6 +222,7 @@ def _nodes(monkeypatch: pytest.MonkeyPatch, node: SimpleNamespace) -> list[str]:
     monkeypatch.setattr(roll, "renewed", lambda api, name: datetime.now(UTC))
     monkeypatch.setattr(drain, "drain", lambda *arguments: "budget shop/till keeps till-0")
     monkeypatch.setattr(drain, "uncordon", lambda api, name: done.append("uncordon"))
+    monkeypatch.setattr(ceph, "awaited", lambda connect, node, back: None)
     return done
 
 
@@ -218,3 +243,31 @@ def test_a_drain_that_blocks_lets_the_node_back_unless_a_user_cordoned_it(
     assert said == [
         "budget shop/till keeps till-0; nothing more is drained, and this node takes pods as before"
     ]
+
+
+def test_nothing_is_drained_while_ceph_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = SimpleNamespace(
+        metadata=SimpleNamespace(annotations={}), spec=SimpleNamespace(unschedulable=None)
+    )
+    done = _nodes(monkeypatch, node)
+    monkeypatch.setattr(ceph, "awaited", lambda connect, node, back: None if back else "OSD_DOWN")
+    said: list[str] = []
+    host = SimpleNamespace(name="w-1", log=said.append)
+    assert roll._drain(SimpleNamespace(), host, CLUSTER, []) is False
+    assert (done, said) == ([], ["nothing is drained: OSD_DOWN"])
+
+
+@pytest.mark.parametrize(
+    ("cordoned", "lacking", "passed"),
+    [(False, None, True), (False, "PG_DEGRADED", False), (True, "PG_DEGRADED", True)],
+)
+def test_a_node_is_done_once_ceph_has_caught_up_unless_a_user_keeps_it_cordoned(
+    monkeypatch: pytest.MonkeyPatch, cordoned: bool, lacking: str | None, passed: bool
+) -> None:
+    node = SimpleNamespace(spec=SimpleNamespace(unschedulable=cordoned))
+    _nodes(monkeypatch, node)
+    monkeypatch.setattr(ceph, "awaited", lambda connect, node, back: lacking if back else None)
+    said: list[str] = []
+    host = SimpleNamespace(name="w-1", log=said.append)
+    assert roll._await_ceph(SimpleNamespace(), host, CLUSTER) is passed
+    assert said == ([] if passed else [lacking])
