@@ -177,7 +177,8 @@ class Client(threading.Thread):
                 "ha-drill", "default", body, _request_timeout=self.timeout
             )
         except Exception as error:
-            return " ".join(f"{time.strftime('%X')} {type(error).__name__} {error}".split())[:300]
+            said = getattr(error, "body", None) or error
+            return " ".join(f"{time.strftime('%X')} {type(error).__name__} {said}".split())[:400]
         finally:
             if not self.keeps:
                 core.api_client.rest_client.pool_manager.clear()
