@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from barekube import versions
 from barekube.checks import nearest
 from barekube.manifests import Object, title
 
@@ -15,7 +16,7 @@ SPACE = "rook-ceph"
 LOCK = "upstream.lock"
 SMALL = "manifests/rook-small"
 # What there are images of Ceph for.
-ARCHITECTURES = ("amd64", "arm64")
+ARCHITECTURES = versions.SOURCES["docker.io/rook/ceph"].upstream
 # Rook's files, in the order of the lock.
 FILES = ("crds", "common", "csi-operator", "operator")
 _PICKING = ("useAllNodes", "useAllDevices", "deviceFilter", "devicePathFilter")

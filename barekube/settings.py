@@ -219,7 +219,7 @@ def source(name: str, release: dict[str, str]) -> Source:
     """The apt repository `name` of group_data for a host with this /etc/os-release."""
     values = {
         "minor": versions.kubernetes_minor(host.data.kubernetes_version),
-        "distribution": release.get("ID", ""),
+        "distribution": versions.publisher(release),
         "codename": release.get("VERSION_CODENAME", ""),
     }
     sources = dict(host.data.package_sources)

@@ -7,12 +7,13 @@ signature of the release, and through it each file.
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from barekube import versions
+from bundle import cross
 from bundle.errors import BundleError
 from bundle.integrity import Entry, key_of
 from bundle.machine import run
@@ -147,15 +148,42 @@ def configuration(directory: Path, arch: str) -> str:
     )
 
 
-def _packages(release: str) -> list[str]:
+def _packages(release: str, arch: str) -> list[str]:
     image = [BUSYBOX] if release == BUSYBOX_RELEASE else []
-    return [*HOST_PACKAGES, *DEPENDENCIES, *image]
+    library = [cross.LIBRARY] if release == IMAGE_RELEASE and arch != cross.native() else []
+    return [*HOST_PACKAGES, *DEPENDENCIES, *image, *library]
 
 
 def entry(release: str, arch: str, paths: Paths) -> Entry:
     """Where the packages of a release are cached."""
-    key = key_of(packages=_packages(release), image=PROXY_PACKAGES)
+    key = key_of(packages=_packages(release, arch), image=PROXY_PACKAGES)
     return Entry(paths.cache / "debian" / f"{release}-{arch}-{key}")
+
+
+def _update(what: str, env: Mapping[str, str]) -> None:
+    run(["apt-get", "-q", "update", "--error-on=any"], what=what, env=env)
+
+
+def _in_step(
+    release: str, sources: Iterable[Source], listed: Path, debian_arch: str, env: Mapping[str, str]
+) -> list[Source]:
+    """The sources whose indexes the mirror has as their signatures say, the release's own at least.
+
+    A mirror that serves one architecture most of all can be late with the indexes of another; what
+    is late is said, and left out.
+    """
+    found = []
+    for each in (Source(s.uri, (suite,), s.keyring) for s in sources for suite in s.suites):
+        listed.write_text(render([each], debian_arch))
+        try:
+            _update(f"reading {each.suites[0]}'s index for {debian_arch} at {each.uri}", env)
+        except BundleError as problem:
+            if each.suites == (release,):
+                raise
+            print(f"      {problem}; going on without that suite", flush=True)
+        else:
+            found.append(each)
+    return found
 
 
 def fetch(release: str, arch: str, paths: Paths) -> Entry:
@@ -172,17 +200,19 @@ def fetch(release: str, arch: str, paths: Paths) -> Entry:
     for name in ("state/lists/partial", "cache/archives/partial"):
         (work / name).mkdir(parents=True)
     (work / "status").touch()
-    (work / "debian.sources").write_text(
-        render(sources_for(release, machine_sources()), debian_arch)
-    )
     (work / "apt.conf").write_text(configuration(work, debian_arch) + "\n")
     env = {"APT_CONFIG": str(work / "apt.conf"), "LC_ALL": "C"}
-    run(["apt-get", "-q", "update", "--error-on=any"], what=what, env=env)
+    listed = work / "debian.sources"
+    sources = sources_for(release, machine_sources())
+    if arch != cross.native():
+        sources = _in_step(release, sources, listed, debian_arch, env)
+    listed.write_text(render(sources, debian_arch))
+    _update(what, env)
     install = ["apt-get", "-q", "-y", "install"]
     # Simulated before the download: afterwards apt would still list the same.
     said = run([*install, "--simulate", *PROXY_PACKAGES], what=what, env=env)
     closure = set(re.findall(r"^Inst (\S+)", said, re.MULTILINE))
-    run([*install, "--download-only", *_packages(release)], what=what, env=env)
+    run([*install, "--download-only", *_packages(release, arch)], what=what, env=env)
     archives = work / "cache/archives"
     names = sorted(path.name for path in archives.glob("*.deb"))
     image = [name for name in names if name.split("_")[0] in closure]
