@@ -164,26 +164,40 @@ def _update(what: str, env: Mapping[str, str]) -> None:
     run(["apt-get", "-q", "update", "--error-on=any"], what=what, env=env)
 
 
-def _in_step(
-    release: str, sources: Iterable[Source], listed: Path, debian_arch: str, env: Mapping[str, str]
-) -> list[Source]:
-    """The sources whose indexes the mirror has as their signatures say, the release's own at least.
+def sources_in(work: Path, release: str, arch: str) -> list[Source]:
+    """The machine's mirrors for a release and an architecture, with an apt of its own in `work`:
+    apt.conf there is its configuration.
 
-    A mirror that serves one architecture most of all can be late with the indexes of another; what
-    is late is said, and left out.
+    A mirror that serves one architecture most of all can be late with the indexes of another: what
+    is not as its signature says is left out, and said. The release's own suite never is.
     """
-    found = []
-    for each in (Source(s.uri, (suite,), s.keyring) for s in sources for suite in s.suites):
-        listed.write_text(render([each], debian_arch))
-        try:
-            _update(f"reading {each.suites[0]}'s index for {debian_arch} at {each.uri}", env)
-        except BundleError as problem:
-            if each.suites == (release,):
-                raise
-            print(f"      {problem}; going on without that suite", flush=True)
-        else:
-            found.append(each)
+    debian_arch = versions.DEBIAN_ARCHITECTURES[arch]
+    shutil.rmtree(work, ignore_errors=True)
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (work / name).mkdir(parents=True)
+    (work / "status").touch()
+    (work / "apt.conf").write_text(configuration(work, debian_arch) + "\n")
+    listed = work / "debian.sources"
+    found = sources_for(release, machine_sources())
+    if arch != cross.native():
+        apart = [Source(s.uri, (suite,), s.keyring) for s in found for suite in s.suites]
+        found = [each for each in apart if _in_step(each, release, listed, debian_arch)]
+    listed.write_text(render(found, debian_arch))
     return found
+
+
+def _in_step(source: Source, release: str, listed: Path, debian_arch: str) -> bool:
+    (suite,) = source.suites
+    listed.write_text(render([source], debian_arch))
+    try:
+        what = f"reading {suite}'s index for {debian_arch} at {source.uri}"
+        _update(what, {"APT_CONFIG": str(listed.with_name("apt.conf"))})
+    except BundleError as problem:
+        if suite == release:
+            raise
+        print(f"      {problem}; going on without that suite", flush=True)
+        return False
+    return True
 
 
 def fetch(release: str, arch: str, paths: Paths) -> Entry:
@@ -194,19 +208,9 @@ def fetch(release: str, arch: str, paths: Paths) -> Entry:
     """
     cached = entry(release, arch, paths)
     what = f"fetching {release}'s packages"
-    debian_arch = versions.DEBIAN_ARCHITECTURES[arch]
     work = paths.cache / "apt" / f"{release}-{arch}"
-    shutil.rmtree(work, ignore_errors=True)
-    for name in ("state/lists/partial", "cache/archives/partial"):
-        (work / name).mkdir(parents=True)
-    (work / "status").touch()
-    (work / "apt.conf").write_text(configuration(work, debian_arch) + "\n")
+    sources_in(work, release, arch)
     env = {"APT_CONFIG": str(work / "apt.conf"), "LC_ALL": "C"}
-    listed = work / "debian.sources"
-    sources = sources_for(release, machine_sources())
-    if arch != cross.native():
-        sources = _in_step(release, sources, listed, debian_arch, env)
-    listed.write_text(render(sources, debian_arch))
     _update(what, env)
     install = ["apt-get", "-q", "-y", "install"]
     # Simulated before the download: afterwards apt would still list the same.

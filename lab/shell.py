@@ -11,7 +11,7 @@ from lab.errors import LabError
 from lab.hosts import Host
 from lab.paths import KEY, KNOWN_HOSTS, LOGS, STATE
 
-_LIMIT = 120
+_LIMIT, _EMULATED = 120, 900
 
 
 def make_key() -> None:
@@ -49,6 +49,7 @@ def answers(host: Host) -> bool:
 def wait(hosts: Sequence[Host]) -> None:
     """Wait until each host answers on SSH. Raises LabError, with a console's end."""
     began = said = time.monotonic()
+    limit = _EMULATED if any(host.emulated for host in hosts) else _LIMIT
     waiting = list(hosts)
     while waiting:
         waiting = [host for host in waiting if not answers(host)]
@@ -56,15 +57,15 @@ def wait(hosts: Sequence[Host]) -> None:
         for host in waiting:
             if not guests.runs(host):
                 raise LabError(f"{host.name} has lost its power; its console says:\n{_tail(host)}")
-        if waiting and now - began > _LIMIT:
+        if waiting and now - began > limit:
             raise LabError(
-                f"{waiting[0].name} does not answer on SSH after {_LIMIT} s; its console says:\n"
+                f"{waiting[0].name} does not answer on SSH after {limit} s; its console says:\n"
                 f"{_tail(waiting[0])}"
             )
         if waiting and now - said > 10:
             said = now
             names = ", ".join(host.name for host in waiting)
-            print(f"waiting for {names}, {now - began:.0f} s of {_LIMIT} s", flush=True)
+            print(f"waiting for {names}, {now - began:.0f} s of {limit} s", flush=True)
         time.sleep(0.3)
 
 

@@ -143,10 +143,10 @@ def test_a_suite_that_the_mirror_is_late_with_is_left_out_but_never_the_releases
             raise BundleError(f"{what} failed: E: late")
 
     monkeypatch.setattr(debian, "_update", update)
-    sources = [Source("http://mirror", ("bookworm", "bookworm-security"), "/key")]
-    found = debian._in_step("bookworm", sources, listed, "armhf", {})
-    assert found == [Source("http://mirror", ("bookworm",), "/key")]
+    for suite, kept in (("bookworm", True), ("bookworm-security", False)):
+        source = Source("http://mirror", (suite,), "/key")
+        assert debian._in_step(source, "bookworm", listed, "armhf") is kept
     assert "bookworm-security's index for armhf at http://mirror" in capsys.readouterr().out
     late.add("bookworm")
     with pytest.raises(BundleError, match="reading bookworm's index for armhf"):
-        debian._in_step("bookworm", sources, listed, "armhf", {})
+        debian._in_step(Source("http://mirror", ("bookworm",), "/key"), "bookworm", listed, "armhf")
