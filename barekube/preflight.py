@@ -34,8 +34,9 @@ MTU = 1463
 SYNC_LIMIT = 10.0
 _OLDEST_KERNEL = Version("5.15")
 _CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
-# kubeadm's own limit for a control plane (NumCPU, Mem), and what a worker cannot do without.
-_CONTROL_PLANE_MB, _WORKER_MB, _CONTROL_PLANE_CPUS = 1700, 900, 2
+# kubeadm's own limit for a control plane (NumCPU, Mem), and what is left of 1 GiB on a board whose
+# firmware and graphics take their share: the least that a worker can do with.
+_CONTROL_PLANE_MB, WORKER_MB, _CONTROL_PLANE_CPUS = 1700, 900, 2
 _CLOCK_LIMIT = 30.0
 
 
@@ -315,7 +316,7 @@ def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
             f"upstream has no {', '.join(parts)} for {arch}; run `python -m bundle build --arch"
             f" {arch}`, serve it, and set bundle_url for this host"
         )
-    least = _CONTROL_PLANE_MB if wanted.control_plane else _WORKER_MB
+    least = _CONTROL_PLANE_MB if wanted.control_plane else WORKER_MB
     what = "a control plane" if wanted.control_plane else "a worker"
     if host.memory_mb < least:
         result.append(f"it has {host.memory_mb} MB of memory and {what} needs {least}; add some")

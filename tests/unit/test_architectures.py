@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from barekube import versions
+from barekube import kubeadm_config, preflight, versions
 from bundle import images, packages
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
@@ -83,3 +83,21 @@ def test_raspberry_pi_os_of_32_bits_takes_debians_packages() -> None:
     release = {"ID": "raspbian", "VERSION_ID": "12", "VERSION_CODENAME": "bookworm"}
     exact = versions.written_out({"containerd.io": versions.CONTAINERD_DEB}, release)
     assert exact == {"containerd.io": f"{versions.CONTAINERD}-1~debian.12~bookworm"}
+
+
+def test_a_worker_of_the_least_memory_has_room_for_what_runs_on_every_worker() -> None:
+    requested = 0
+    for folder in ("weave", "traefik", "network-page", "verify"):
+        for path in (MANIFESTS / folder).glob("*.yaml"):
+            for document in yaml.safe_load_all(path.read_text()):
+                if document["kind"] != "DaemonSet":
+                    continue
+                for container in document["spec"]["template"]["spec"]["containers"]:
+                    amount = container["resources"]["requests"]["memory"]
+                    assert amount.endswith("Mi"), amount
+                    requested += int(amount.removesuffix("Mi"))
+    # kubelet begins to evict where less than 100 MiB are left.
+    allocatable = preflight.WORKER_MB - kubeadm_config.RESERVED_MB - 100
+    # What the README promises.
+    assert requested > 0
+    assert allocatable - requested >= 250
