@@ -37,10 +37,13 @@ def command(host: Host, words: Sequence[str] = (), *, timeout: int = 20) -> list
 
 
 def answers(host: Host) -> bool:
-    """Whether the host lets us in and runs a command. Never takes more than a few seconds."""
+    """Whether the host lets us in and runs a command. Never takes more than a few seconds, half a
+    minute if it is emulated."""
+    limit = 30 if host.emulated else 10
     try:
         # ConnectTimeout ends where the login begins; a guest can hang after that too.
-        done = subprocess.run(command(host, ["true"], timeout=3), capture_output=True, timeout=10)
+        words = command(host, ["true"], timeout=limit // 3)
+        done = subprocess.run(words, capture_output=True, timeout=limit)
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
