@@ -177,13 +177,18 @@ class Builder:
             versions=sorted(versions.IMAGES.values()),
         )
 
+        name = f"packages {repository.name} {arch}"
+
         def make() -> Part:
             with tempfile.TemporaryDirectory(dir=self.paths.bundle, prefix=".new-") as work:
-                debs = aptrepo.place(repository, self.paths.www, collect(Path(work)))
+                made = collect(Path(work))
+                # From here on the old ones are overwritten, one by one.
+                self.record.drop(name)
+                debs = aptrepo.place(repository, self.paths.www, made)
             notes = {"repository": repository.name, "architecture": arch}
             return Part(key, self._digests(debs), notes)
 
-        return self._recorded(f"packages {repository.name} {arch}", key, make)
+        return self._recorded(name, key, make)
 
     def _digests(self, files: Sequence[Path]) -> dict[str, str]:
         return {str(path.relative_to(self.paths.bundle)): sha256(path) for path in files}

@@ -106,6 +106,10 @@ def serve_bundle() -> None:
     raise LabError(f"the bundle's server does not start: {tail[-1] if tail else 'no output'}")
 
 
+def _is_emulator(words: Sequence[str]) -> bool:
+    return "-pidfile" in words and any(word.startswith(f"{UML}/") for word in words)
+
+
 def _is_server(words: Sequence[str]) -> bool:
     # With its directory, for there may be another user's lab, in namespaces of its own.
     return "bundle" in words and "serve" in words and str(BUNDLE) in words
@@ -134,8 +138,7 @@ def end_all() -> None:
         by_name = [
             process
             for process, words in _processes()
-            if any(word == f"uml_dir={UML}" or word.startswith(f"{UML}/") for word in words)
-            or _is_server(words)
+            if f"uml_dir={UML}" in words or _is_emulator(words) or _is_server(words)
         ]
         return [*map(int, listed.split()), *by_name]
 
