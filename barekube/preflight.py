@@ -295,14 +295,6 @@ def narrow(host: Checkup) -> str | None:
     )
 
 
-def unbuilt(part: str, arch: str) -> str:
-    """The sentence for a part that the bundle lacks for one architecture."""
-    return (
-        f"the bundle has no {part} for {arch}; run `python -m bundle build --arch {arch}` on the"
-        " machine that it is on"
-    )
-
-
 def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
     result = []
     arch = architecture(host)

@@ -85,8 +85,11 @@ def _sources(other: Host, said: Checkup) -> list[str]:
     if deaf:
         return [f"{url} does not answer; mend its network, or group_data's source" for url in deaf]
     if silent:
-        parts = (f"{indexes[url].name} packages of {said.codename}" for url in silent)
-        return [preflight.unbuilt(part, arch) for part in parts]
+        return [
+            f"the bundle has no {indexes[url].name} packages of {said.codename} for {arch}; run"
+            f" `python -m bundle build --arch {arch}` on the machine that it is on"
+            for url in silent
+        ]
     result = []
     for name in ("containerd", "kubernetes"):
         source = settings.source(name, release)
