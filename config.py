@@ -65,6 +65,7 @@ def problems_of_group_data(folders: Iterable[Path], groups: Mapping[str, list[st
     """What is wrong in group_data. Its files may ask for the inventory, as under pyinfra."""
     found = []
     everywhere: dict[str, object] = {}
+    bundled: dict[str, dict[str, object]] = {}
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
     members: dict[str, tuple[list[str], dict[str, object]]] = {
         group: (each, {}) for group, each in groups.items()
@@ -78,7 +79,14 @@ def problems_of_group_data(folders: Iterable[Path], groups: Mapping[str, list[st
             found += checks.data(shown, values, {**checks.CLUSTER, **checks.HOST})
             if path.stem == "all":
                 everywhere |= values
-    return found or checks.cluster(everywhere)
+            elif "bundle_url" in values:
+                bundled[shown] = values
+    if found:
+        return found
+    found = checks.cluster(everywhere)
+    for shown, values in bundled.items():
+        found += checks.bundle(shown, everywhere | values)
+    return found
 
 
 def problems() -> list[str]:

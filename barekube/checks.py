@@ -208,17 +208,21 @@ def cluster(values: Mapping[str, object]) -> list[str]:
         for key, kind in CLUSTER.items()
         if key not in values
     ]
-    if values.get("bundle_url"):
-        problems += [
-            f"group_data/all.py: bundle_url needs {key}; `python -m bundle list` shows it"
-            for key in ("bundle_ca", "bundle_key")
-            if not values.get(key)
-        ]
-        ca = values.get("bundle_ca")
-        if ca and not Path(str(ca)).is_file():
-            problems.append(
-                f"group_data/all.py: bundle_ca {ca} is not there; `python -m bundle list` shows it"
-            )
+    return problems + bundle("group_data/all.py", values)
+
+
+def bundle(file: str, values: Mapping[str, object]) -> list[str]:
+    """What a bundle lacks that the file gives to all hosts or a group; `values` hold for those."""
+    if not values.get("bundle_url"):
+        return []
+    problems = [
+        f"{file}: bundle_url needs {key}; `python -m bundle list` shows it"
+        for key in ("bundle_ca", "bundle_key")
+        if not values.get(key)
+    ]
+    ca = values.get("bundle_ca")
+    if ca and not Path(str(ca)).is_file():
+        problems.append(f"{file}: bundle_ca {ca} is not there; `python -m bundle list` shows it")
     return problems
 
 

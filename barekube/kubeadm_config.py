@@ -95,6 +95,9 @@ def _volume(name: str, path: str, kind: str, *, read_only: bool) -> Object:
     }
 
 
+RESERVED_MB = 200
+
+
 def kubelet_configuration(cluster: Cluster) -> Object:
     """The KubeletConfiguration of all nodes."""
     own: Object = {
@@ -105,6 +108,9 @@ def kubelet_configuration(cluster: Cluster) -> Object:
         "serverTLSBootstrap": True,
         "seccompDefault": True,
         "protectKernelDefaults": True,
+        # What kubelet, containerd and the system itself take is not promised to pods: a board of
+        # 1 GiB would run out of memory with all requests kept.
+        "systemReserved": {"memory": f"{RESERVED_MB}Mi"},
     }
     return merged(own, cluster.kubelet_configuration)
 

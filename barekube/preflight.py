@@ -34,8 +34,9 @@ MTU = 1463
 SYNC_LIMIT = 10.0
 _OLDEST_KERNEL = Version("5.15")
 _CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
-# kubeadm's own limit for a control plane (NumCPU, Mem), and what a worker cannot do without.
-_CONTROL_PLANE_MB, _WORKER_MB, _CONTROL_PLANE_CPUS = 1700, 900, 2
+# kubeadm's own limit for a control plane (NumCPU, Mem), and what is left of 1 GiB on a board whose
+# firmware and graphics take their share: the least that a worker can do with.
+_CONTROL_PLANE_MB, WORKER_MB, _CONTROL_PLANE_CPUS = 1700, 900, 2
 _CLOCK_LIMIT = 30.0
 
 
@@ -43,7 +44,8 @@ _CLOCK_LIMIT = 30.0
 class Checkup:
     """What one host said. `offset` is its clock less the controller's, in seconds; `ca` the
     SHA-256 of its /etc/kubernetes/pki/ca.crt, or empty; `held` are packages; `ours`: we installed
-    its containerd; `routes` maps a network to the card that leads there."""
+    its containerd; `routes` maps a network to the card that leads there; `cores` are the numbers by
+    which an ARM CPU names its cores."""
 
     root: bool
     machine: str
@@ -69,6 +71,7 @@ class Checkup:
     swap_units: tuple[str, ...]
     foreign: tuple[str, ...]
     offset: float
+    cores: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, values: Mapping[str, str], foreign: tuple[str, ...], now: float) -> "Checkup":
@@ -102,6 +105,7 @@ class Checkup:
             swap_units=tuple(values.get("swap", "").split()),
             foreign=foreign,
             offset=float(values.get("clock") or now) - now,
+            cores=tuple(values.get("cores", "").split()),
         )
 
 
@@ -116,7 +120,8 @@ def _route(text: str) -> tuple[ipaddress.IPv4Network, str]:
 @dataclass(frozen=True)
 class Wanted:
     """What one host is to be. `ignored` are names of kubeadm's checks that are passed over;
-    `networks` are those of the cluster, by what has its addresses there ("pods")."""
+    `networks` are those of the cluster, by what has its addresses there ("pods"); `bundle`: its
+    parts come from a bundle."""
 
     name: str
     address: str
@@ -124,6 +129,7 @@ class Wanted:
     ignored: tuple[str, ...] = ()
     networks: Mapping[str, str] = field(default_factory=dict)
     version: str = versions.KUBERNETES
+    bundle: bool = False
 
 
 def findings(host: Checkup, wanted: Wanted) -> list[str]:
@@ -274,15 +280,35 @@ def architecture(host: Checkup) -> str | None:
     return versions.ARCHITECTURES.get(host.machine)
 
 
+def narrow(host: Checkup) -> str | None:
+    """Advice for a 32-bit system on a 64-bit CPU, which is taken for what it runs.
+
+    A kernel of 32 bits says armv7l on such a CPU too; ARM's cores of 64 bits are 0xd03 and up,
+    0xd01 (Cortex-A32) the one of that series without them.
+    """
+    wide = any(core.startswith("0xd") and core != "0xd01" for core in host.cores)
+    if architecture(host) != "arm" or not (wide or host.machine != "armv7l"):
+        return None
+    return (
+        "it runs a 32-bit system on a 64-bit CPU and is taken as 32-bit ARM; a 64-bit system would"
+        " spare it the bundle"
+    )
+
+
 def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
     result = []
     arch = architecture(host)
     if arch is None:
         known = ", ".join(versions.ARCHITECTURES)
         result.append(f"there are no packages for its CPU {host.machine}, only for {known}")
-    elif wanted.control_plane and arch == "arm":
+    elif wanted.control_plane and arch not in versions.CONTROL_PLANES:
         result.append("etcd does not support 32-bit ARM; make it a worker")
-    least = _CONTROL_PLANE_MB if wanted.control_plane else _WORKER_MB
+    elif not wanted.bundle and (parts := versions.only_bundled(arch)):
+        result.append(
+            f"upstream has no {', '.join(parts)} for {arch}; run `python -m bundle build --arch"
+            f" {arch}`, serve it, and set bundle_url for this host"
+        )
+    least = _CONTROL_PLANE_MB if wanted.control_plane else WORKER_MB
     what = "a control plane" if wanted.control_plane else "a worker"
     if host.memory_mb < least:
         result.append(f"it has {host.memory_mb} MB of memory and {what} needs {least}; add some")

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from barekube import versions
 from barekube.checks import nearest
 from barekube.manifests import Object, title
 
@@ -16,7 +17,7 @@ SPACE = "rook-ceph"
 LOCK = "upstream.lock"
 SMALL = "manifests/rook-small"
 # What there are images of Ceph for.
-ARCHITECTURES = ("amd64", "arm64")
+ARCHITECTURES = versions.SOURCES["docker.io/rook/ceph"].upstream
 # Rook's files, in the order of the lock.
 FILES = ("crds", "common", "csi-operator", "operator")
 # Selects the Deployments whose pods are bound to a machine by what they keep there.

@@ -35,6 +35,13 @@ class Source:
             return f"{self.uri.rstrip('/')}/dists/{self.suite}/InRelease"
         return f"{self.uri.rstrip('/')}/InRelease"
 
+    def index(self, debian_arch: str) -> str | None:
+        """The list of its packages of one architecture; None: it has one list of all."""
+        if not self.components:
+            return None
+        top = f"{self.uri.rstrip('/')}/dists/{self.suite}"
+        return f"{top}/{self.components.split()[0]}/binary-{debian_arch}/Packages"
+
 
 def address_of(name: str, address: str | None, ssh_hostname: str | None) -> str:
     """The address of a host: `address`, else `ssh_hostname`, else its name, if it is one.
@@ -234,7 +241,7 @@ def source(name: str, release: dict[str, str]) -> Source:
     """The apt repository `name` of group_data for a host with this /etc/os-release."""
     values = {
         "minor": versions.kubernetes_minor(host.data.kubernetes_version),
-        "distribution": release.get("ID", ""),
+        "distribution": versions.publisher(release),
         "codename": release.get("VERSION_CODENAME", ""),
     }
     sources = dict(host.data.package_sources)

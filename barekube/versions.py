@@ -1,6 +1,7 @@
 """The one table of versions and the one of architectures. lab/ and bundle/ read it too."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 KUBERNETES: Final = "1.37.2"
@@ -42,6 +43,62 @@ ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 # ... -> what Debian calls it.
 DEBIAN_ARCHITECTURES: Final = {"amd64": "amd64", "arm64": "arm64", "arm": "armhf"}
 
+# Where etcd runs, and so a control plane.
+CONTROL_PLANES: Final = ("amd64", "arm64")
+_ALL: Final = tuple(DEBIAN_ARCHITECTURES)
+_BITS_64: Final = ("amd64", "arm64")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The architectures that a part can be had for: as upstream publishes it, and as a bundle
+    builds it. An image that no bundle builds can be added to one from an archive."""
+
+    upstream: tuple[str, ...]
+    bundle: tuple[str, ...] = ()
+
+
+# Every part -> where it comes from. A package by its name, an image by its name without the tag.
+# Upstream dropped 32-bit ARM: Kubernetes with 1.27, cri-tools and etcd in 2023, Rook in 2018.
+SOURCES: Final = {
+    **dict.fromkeys(
+        ("kubelet", "kubeadm", "kubectl", "kubernetes-cni", "cri-tools"), Sources(_BITS_64, _ALL)
+    ),
+    # Docker has armhf for Debian; whether of this version, nobody has looked.
+    "containerd.io": Sources(_BITS_64, _ALL),
+    **{
+        IMAGES[name].rpartition(":")[0]: Sources(_BITS_64, CONTROL_PLANES)
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
+    },
+    **{
+        IMAGES[name].rpartition(":")[0]: Sources(_BITS_64, _ALL)
+        for name in ("kube-proxy", "pause", "agnhost")
+    },
+    **{
+        IMAGES[name].rpartition(":")[0]: Sources(_ALL, _ALL)
+        for name in ("coredns", "traefik", "busybox")
+    },
+    "docker.io/rajchaudhuri/weave-kube": Sources(_ALL),
+    "docker.io/rajchaudhuri/weave-npc": Sources(_ALL),
+    "docker.io/rook/ceph": Sources(_BITS_64),
+    "quay.io/ceph/ceph": Sources(_BITS_64),
+    "quay.io/cephcsi/ceph-csi-operator": Sources(_BITS_64),
+    "quay.io/cephcsi/cephcsi": Sources(_BITS_64),
+}
+
+
+def only_bundled(arch: str) -> list[str]:
+    """The parts that a node of an architecture needs and upstream has not, but a bundle builds."""
+    return [name for name, s in SOURCES.items() if arch in s.bundle and arch not in s.upstream]
+
+
+def had_nowhere(image: str) -> set[str]:
+    """The architectures that an image (with or without its tag) has no source for. Raises KeyError
+    for one that the table does not know."""
+    host, slash, path = image.partition("/")
+    sources = SOURCES[f"{host}{slash}{path.partition(':')[0]}"]
+    return set(_ALL) - {*sources.upstream, *sources.bundle}
+
 
 def kubernetes_minor(version: str = KUBERNETES) -> str:
     """'1.37.2' -> 'v1.37', as pkgs.k8s.io names its repositories."""
@@ -64,13 +121,20 @@ def kubernetes_debs(version: str) -> dict[str, str | None]:
 CONTAINERD_DEB: Final = f"{CONTAINERD}-1~{{distribution}}.{{release}}~{{codename}}"
 
 
+def publisher(release: Mapping[str, str]) -> str:
+    """Whose packages a host takes: Raspberry Pi OS of 32 bits (raspbian) those of Debian, for
+    Docker stopped to make its own, and armv7 runs both."""
+    name = release.get("ID", "")
+    return "debian" if name == "raspbian" else name
+
+
 def written_out(
     packages: Mapping[str, str | None], release: Mapping[str, str]
 ) -> dict[str, str | None]:
     """Full versions for one host: {distribution}, {release} and {codename} are those of its
     /etc/os-release (ID, VERSION_ID, VERSION_CODENAME), given as `release`."""
     values = {
-        "distribution": release.get("ID", ""),
+        "distribution": publisher(release),
         "release": release.get("VERSION_ID", ""),
         "codename": release.get("VERSION_CODENAME", ""),
     }

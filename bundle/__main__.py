@@ -22,7 +22,11 @@ def _arguments() -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("build", help="compile or fetch what is missing")
-    make.add_argument("--arch", action="append", help="amd64 (default); may be repeated")
+    make.add_argument(
+        "--arch",
+        action="append",
+        help="amd64 (default), arm64 or arm; may be repeated; what is there of others stays",
+    )
     make.add_argument(
         "--kubernetes",
         choices=[versions.FORMER["kubernetes"]],

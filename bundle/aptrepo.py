@@ -6,7 +6,7 @@ https://<the bundle>/pkgs.k8s.io/core:/..., and Debian's mirror as https://<the 
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -41,6 +41,11 @@ class Repository:
     # Below `path`: where the packages are. In a flat repository that is a directory an
     # architecture, as upstream has it.
     pool: str
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others."""
+        return f"{self.path} {self.suite}".rstrip()
 
     @property
     def flat(self) -> bool:
@@ -86,26 +91,35 @@ _NO_OLD_DIGESTS = [
 ]
 
 
+def place(repository: Repository, www: Path, debs: Iterable[Path]) -> list[Path]:
+    """Move packages into a repository and return where they are."""
+    places = []
+    for deb in debs:
+        pool = repository.pool or deb.stem.rpartition("_")[2]
+        places.append(www / repository.path / pool / pool_name(deb.name))
+        places[-1].parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(deb, places[-1])
+    return places
+
+
 def publish(
     repository: Repository,
     www: Path,
-    debs: Iterable[Path],
+    debs: Collection[Path],
     architectures: Sequence[str],
     signer: Signer,
 ) -> list[Path]:
-    """Move packages into a repository, index and sign it; return all its files.
+    """Index and sign a repository that holds these packages and no other file; return the indexes.
 
     `architectures` are Debian's names.
     """
     top = www / repository.path
     for directory in repository.directories:
-        shutil.rmtree(www / directory, ignore_errors=True)
-    for deb in debs:
-        place = top / (repository.pool or deb.stem.rpartition("_")[2]) / pool_name(deb.name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(deb, place)
+        for path in (www / directory).rglob("*"):
+            if path.is_file() and path not in debs:
+                path.unlink()
     release = top / repository.release
-    what = f"indexing {repository.path} {repository.suite}".rstrip()
+    what = f"indexing {repository.name}"
     indexes: dict[Path, str] = {}
     for arch in architectures:
         command = ["apt-ftparchive", *_NO_OLD_DIGESTS, "--arch", arch, "packages"]
@@ -132,4 +146,4 @@ def publish(
     command = ["apt-ftparchive", *_NO_OLD_DIGESTS, *options, "release", repository.release]
     write(release / "InRelease", signer.sign(run(command, what=what, cwd=top)))
     files = [path for d in repository.directories for path in (www / d).rglob("*")]
-    return sorted(path for path in files if path.is_file())
+    return sorted(path for path in files if path.is_file() and path not in debs)

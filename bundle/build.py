@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from barekube import versions
-from bundle import aptrepo, debian, golang, images, packages, registry
+from bundle import aptrepo, cross, debian, golang, images, packages, registry
 from bundle.aptrepo import Repository
-from bundle.components import COMPONENTS, FORMER, KUBERNETES, Component
+from bundle.components import COMPONENTS, FORMER, KUBERNETES, Component, programs_on
 from bundle.errors import BundleError
 from bundle.golang import Go
 from bundle.images import Image
@@ -26,8 +26,7 @@ from bundle.packages import Package
 from bundle.paths import Paths
 from bundle.trust import Signer, ensure_ca
 
-# What can be built today. The other architectures need cross compilers for runc and pause.
-BUILDABLE: Final = ("amd64",)
+BUILDABLE: Final = tuple(versions.DEBIAN_ARCHITECTURES)
 PAUSE: Final = "pause"
 _HERE: Final = Path(__file__).parent
 
@@ -64,6 +63,7 @@ class Builder:
 
     def __init__(self, paths: Paths, architectures: Sequence[str], *, former: bool) -> None:
         self.paths = paths
+        # What the bundle holds of others stays as it is.
         self.architectures = list(architectures)
         # With the release that upgrades are tried from?
         self.former = former
@@ -76,23 +76,35 @@ class Builder:
     def steps(self) -> Iterator[Step]:
         """All parts, what a cluster needs first coming first."""
         for arch in self.architectures:
-            for component in (*COMPONENTS, *(FORMER if self.former else ())):
-                name = f"{component.name} {component.version} {arch}"
-                yield Step(name, partial(self._compile, component, arch))
-            yield Step(f"pause {versions.PAUSE} {arch}", partial(self._pause, arch))
+            # Before the programs: runc for another architecture needs a library from there.
             for release in debian.RELEASES:
                 name = f"Debian packages {release} {arch}"
                 yield Step(name, partial(self._fetch, release, arch))
+            for component in (*COMPONENTS, *(FORMER if self.former else ())):
+                own = programs_on(component, arch)
+                if own.programs:
+                    name = f"{component.name} {component.version} {arch}"
+                    yield Step(name, partial(self._compile, own, arch))
+            yield Step(f"pause {versions.PAUSE} {arch}", partial(self._pause, arch))
+        repositories: dict[Repository, Callable[[str], Done]] = {}
         for component in (KUBERNETES, *(FORMER[:1] if self.former else ())):
-            name = f"apt pkgs.k8s.io {versions.kubernetes_minor(component.version)}"
-            yield Step(name, partial(self._kubernetes, component))
-        for release in debian.RELEASES:
-            yield Step(f"apt download.docker.com {release}", partial(self._docker, release))
-            yield Step(f"apt Debian {release}", partial(self._pool, release))
+            repository = aptrepo.kubernetes_repository(component.version)
+            made = packages.kubernetes_packages(component)
+            repositories[repository] = partial(self._made_here, repository, made)
+        for release, number in debian.RELEASES.items():
+            repository = aptrepo.docker_repository(release)
+            made = (packages.containerd_package(number, release),)
+            repositories[repository] = partial(self._made_here, repository, made)
+            repositories[aptrepo.debian_repository(release)] = partial(self._pool, release)
+        for repository, fill in repositories.items():
+            for arch in self.architectures:
+                yield Step(f"packages {repository.name} {arch}", partial(fill, arch))
+            yield Step(f"apt {repository.name}", partial(self._index, repository))
         for arch in self.architectures:
             for image in (*images.IMAGES, *(images.FORMER_IMAGES if self.former else ())):
-                name = f"image {image.name} {arch}"
-                yield Step(name, partial(self._image, name, image, arch))
+                if arch in versions.CONTROL_PLANES or not image.control_plane:
+                    name = f"image {image.name} {arch}"
+                    yield Step(name, partial(self._image, name, image, arch))
 
     # Into the cache
 
@@ -109,11 +121,19 @@ class Builder:
 
     def _compile(self, component: Component, arch: str) -> Done:
         go = self._toolchain()
-        entry = golang.entry(component, arch, go, self.paths)
-        make = partial(golang.compile_component, component, arch, go, self.paths)
+        library = self._library(arch) if component.cgo else None
+        entry = golang.entry(component, arch, go, self.paths, library)
+        make = partial(golang.compile_component, component, arch, go, self.paths, library)
         if not entry.files:
             print(f"      {component.name}: about {component.minutes} min on two cores", flush=True)
         return self._cached(component.name, arch, entry, make)
+
+    def _library(self, arch: str) -> Path | None:
+        """The package of the C library that this machine's own apt cannot install for `arch`."""
+        if arch == cross.native():
+            return None
+        system = self._entry(debian.IMAGE_RELEASE, arch)
+        return next(system.path(n) for n in system.files if n.startswith(f"{cross.LIBRARY}_"))
 
     def _pause(self, arch: str) -> Done:
         make = partial(golang.compile_pause, arch, self._toolchain(), self.paths)
@@ -143,73 +163,83 @@ class Builder:
             self.record.put(name, part)
         return Done(not current, [self.paths.bundle / file for file in part.files])
 
-    def _repository(
-        self, repository: Repository, inputs: list[str], collect: Callable[[Path], list[Path]]
+    def _packages(
+        self,
+        repository: Repository,
+        arch: str,
+        inputs: list[str],
+        collect: Callable[[Path], list[Path]],
     ) -> Done:
-        """Publish a repository of what `collect` puts into a directory, if `inputs` are new."""
-        name = f"apt {repository.path} {repository.suite}".rstrip()
+        """Put what `collect` makes in a directory into a repository, if `inputs` are new."""
         key = key_of(
-            inputs=[*inputs, sha256(self.paths.bundle / "apt.asc")],
-            architectures=self.architectures,
+            inputs=inputs,
             recipe=recipe("packages", "aptrepo", "components"),
             versions=sorted(versions.IMAGES.values()),
         )
 
+        name = f"packages {repository.name} {arch}"
+
         def make() -> Part:
             with tempfile.TemporaryDirectory(dir=self.paths.bundle, prefix=".new-") as work:
-                debs = collect(Path(work))
-                names = [versions.DEBIAN_ARCHITECTURES[arch] for arch in self.architectures]
-                files = aptrepo.publish(repository, self.paths.www, debs, names, self.signer)
-            return Part(
-                key, {str(path.relative_to(self.paths.bundle)): sha256(path) for path in files}
-            )
+                made = collect(Path(work))
+                # From here on the old ones are overwritten, one by one.
+                self.record.drop(name)
+                debs = aptrepo.place(repository, self.paths.www, made)
+            notes = {"repository": repository.name, "architecture": arch}
+            return Part(key, self._digests(debs), notes)
 
         return self._recorded(name, key, make)
 
-    def _made_here(self, repository: Repository, made: Sequence[Package]) -> Done:
-        """Publish packages that are made of programs."""
+    def _digests(self, files: Sequence[Path]) -> dict[str, str]:
+        return {str(path.relative_to(self.paths.bundle)): sha256(path) for path in files}
+
+    def _made_here(self, repository: Repository, made: Sequence[Package], arch: str) -> Done:
+        """Packages that are made of programs, of one architecture."""
         names = sorted({name for package in made for name in package.components})
         inputs = [package.version for package in made]
-        for arch in self.architectures:
-            for name in names:
-                inputs += self._entry(name, arch).files.values()
+        for name in names:
+            inputs += self._entry(name, arch).files.values()
+        debian_arch = versions.DEBIAN_ARCHITECTURES[arch]
 
         def collect(work: Path) -> list[Path]:
             return [
-                packages.make(
-                    package,
-                    versions.DEBIAN_ARCHITECTURES[arch],
-                    self._programs(package.components, arch),
-                    work,
-                )
-                for arch in self.architectures
-                for package in made
+                packages.make(p, debian_arch, self._programs(p.components, arch), work)
+                for p in made
             ]
 
-        return self._repository(repository, inputs, collect)
+        return self._packages(repository, arch, inputs, collect)
 
-    def _kubernetes(self, component: Component) -> Done:
-        return self._made_here(
-            aptrepo.kubernetes_repository(component.version),
-            packages.kubernetes_packages(component),
+    def _pool(self, release: str, arch: str) -> Done:
+        entry = self._entry(release, arch)
+
+        def collect(work: Path) -> list[Path]:
+            return [Path(shutil.copyfile(entry.path(n), work / n)) for n in entry.files]
+
+        repository = aptrepo.debian_repository(release)
+        return self._packages(repository, arch, list(entry.files.values()), collect)
+
+    def _index(self, repository: Repository) -> Done:
+        """Index a repository of the packages of all architectures that are in it by now."""
+        held = {
+            part.notes["architecture"]: part.files
+            for part in self.record.parts.values()
+            if part.notes.get("repository") == repository.name
+        }
+        if not held:
+            raise BundleError("it needs packages, of which none could be had")
+        key = key_of(
+            held=held,
+            signed=sha256(self.paths.bundle / "apt.asc"),
+            recipe=recipe("aptrepo"),
         )
 
-    def _docker(self, release: str) -> Done:
-        package = packages.containerd_package(debian.RELEASES[release], release)
-        return self._made_here(aptrepo.docker_repository(release), [package])
+        def make() -> Part:
+            debs = {self.paths.bundle / file for files in held.values() for file in files}
+            names = [versions.DEBIAN_ARCHITECTURES[arch] for arch in sorted(held)]
+            files = aptrepo.publish(repository, self.paths.www, debs, names, self.signer)
+            return Part(key, self._digests(files))
 
-    def _pool(self, release: str) -> Done:
-        entries = [self._entry(release, arch) for arch in self.architectures]
-        inputs = [digest for entry in entries for digest in entry.files.values()]
-
-        def collect(work: Path) -> list[Path]:
-            return [
-                Path(shutil.copyfile(entry.path(name), work / name))
-                for entry in entries
-                for name in entry.files
-            ]
-
-        return self._repository(aptrepo.debian_repository(release), inputs, collect)
+        return self._recorded(f"apt {repository.name}", key, make)
 
     def _debs(self, image: Image, arch: str) -> dict[Path, str]:
         """The Debian packages that an image is made of, with their digests."""
@@ -256,7 +286,7 @@ class Builder:
                     path.unlink()
                 elif path.is_dir() and not any(path.iterdir()) and path.name != "sha256":
                     path.rmdir()
-        kubernetes = self._entries.get((KUBERNETES.name, self.architectures[0]))
+        kubernetes = self._entries.get((KUBERNETES.name, cross.native() or ""))
         if kubernetes is not None:
             link = self.paths.cache / "bin/kubectl"
             link.parent.mkdir(exist_ok=True)
@@ -265,15 +295,16 @@ class Builder:
 
 
 def build(paths: Paths, architectures: Sequence[str], *, former: bool = False) -> bool:
-    """Make a bundle whole, if `former` with the release that upgrades are tried from, which then
-    stays. Returns False if a part could not be made; each is named."""
+    """Make a bundle whole for these architectures, if `former` with the release that upgrades are
+    tried from. What it holds of others stays. Returns False if a part could not be made; each is
+    named."""
     unknown = [arch for arch in architectures if arch not in BUILDABLE]
     if unknown:
-        raise BundleError(f"{unknown[0]} cannot be built yet, only {', '.join(BUILDABLE)}")
+        raise BundleError(f"{unknown[0]} cannot be built, only {', '.join(BUILDABLE)}")
     with paths.locked():
         builder = Builder(paths, architectures, former=former)
         builder.record.check()
-        need_packages()
+        need_packages(cross.needed(builder.architectures))
         ensure_ca(paths)
         builder.signer.ensure_key()
         try:

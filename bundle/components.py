@@ -170,6 +170,20 @@ COMPONENTS: Final = (
 )
 
 
+# What only a control plane runs.
+CONTROL_PLANE: Final = frozenset(
+    ("kube-apiserver", "kube-controller-manager", "kube-scheduler", *ETCD.programs)
+)
+
+
+def programs_on(component: Component, arch: str) -> Component:
+    """A component with the programs that hosts of an architecture run; maybe none."""
+    if arch in versions.CONTROL_PLANES:
+        return component
+    programs = {n: path for n, path in component.programs.items() if n not in CONTROL_PLANE}
+    return replace(component, programs=programs)
+
+
 def _former(component: Component) -> Component:
     """The same of the release that upgrades are tried from; what only tests use is left out."""
     version = versions.FORMER[component.name]

@@ -7,12 +7,13 @@ signature of the release, and through it each file.
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from barekube import versions
+from bundle import cross
 from bundle.errors import BundleError
 from bundle.integrity import Entry, key_of
 from bundle.machine import run
@@ -147,15 +148,56 @@ def configuration(directory: Path, arch: str) -> str:
     )
 
 
-def _packages(release: str) -> list[str]:
+def _packages(release: str, arch: str) -> list[str]:
     image = [BUSYBOX] if release == BUSYBOX_RELEASE else []
-    return [*HOST_PACKAGES, *DEPENDENCIES, *image]
+    library = [cross.LIBRARY] if release == IMAGE_RELEASE and arch != cross.native() else []
+    return [*HOST_PACKAGES, *DEPENDENCIES, *image, *library]
 
 
 def entry(release: str, arch: str, paths: Paths) -> Entry:
     """Where the packages of a release are cached."""
-    key = key_of(packages=_packages(release), image=PROXY_PACKAGES)
+    key = key_of(packages=_packages(release, arch), image=PROXY_PACKAGES)
     return Entry(paths.cache / "debian" / f"{release}-{arch}-{key}")
+
+
+def _update(what: str, env: Mapping[str, str]) -> None:
+    run(["apt-get", "-q", "update", "--error-on=any"], what=what, env=env)
+
+
+def sources_in(work: Path, release: str, arch: str) -> list[Source]:
+    """The machine's mirrors for a release and an architecture, with an apt of its own in `work`:
+    apt.conf there is its configuration.
+
+    A mirror that serves one architecture most of all can be late with the indexes of another: what
+    is not as its signature says is left out, and said. The release's own suite never is.
+    """
+    debian_arch = versions.DEBIAN_ARCHITECTURES[arch]
+    shutil.rmtree(work, ignore_errors=True)
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (work / name).mkdir(parents=True)
+    (work / "status").touch()
+    (work / "apt.conf").write_text(configuration(work, debian_arch) + "\n")
+    listed = work / "debian.sources"
+    found = sources_for(release, machine_sources())
+    if arch != cross.native():
+        apart = [Source(s.uri, (suite,), s.keyring) for s in found for suite in s.suites]
+        found = [each for each in apart if _in_step(each, release, listed, debian_arch)]
+    listed.write_text(render(found, debian_arch))
+    return found
+
+
+def _in_step(source: Source, release: str, listed: Path, debian_arch: str) -> bool:
+    (suite,) = source.suites
+    listed.write_text(render([source], debian_arch))
+    try:
+        what = f"reading {suite}'s index for {debian_arch} at {source.uri}"
+        _update(what, {"APT_CONFIG": str(listed.with_name("apt.conf"))})
+    except BundleError as problem:
+        if suite == release:
+            raise
+        print(f"      {problem}; going on without that suite", flush=True)
+        return False
+    return True
 
 
 def fetch(release: str, arch: str, paths: Paths) -> Entry:
@@ -166,23 +208,15 @@ def fetch(release: str, arch: str, paths: Paths) -> Entry:
     """
     cached = entry(release, arch, paths)
     what = f"fetching {release}'s packages"
-    debian_arch = versions.DEBIAN_ARCHITECTURES[arch]
     work = paths.cache / "apt" / f"{release}-{arch}"
-    shutil.rmtree(work, ignore_errors=True)
-    for name in ("state/lists/partial", "cache/archives/partial"):
-        (work / name).mkdir(parents=True)
-    (work / "status").touch()
-    (work / "debian.sources").write_text(
-        render(sources_for(release, machine_sources()), debian_arch)
-    )
-    (work / "apt.conf").write_text(configuration(work, debian_arch) + "\n")
+    sources_in(work, release, arch)
     env = {"APT_CONFIG": str(work / "apt.conf"), "LC_ALL": "C"}
-    run(["apt-get", "-q", "update", "--error-on=any"], what=what, env=env)
+    _update(what, env)
     install = ["apt-get", "-q", "-y", "install"]
     # Simulated before the download: afterwards apt would still list the same.
     said = run([*install, "--simulate", *PROXY_PACKAGES], what=what, env=env)
     closure = set(re.findall(r"^Inst (\S+)", said, re.MULTILINE))
-    run([*install, "--download-only", *_packages(release)], what=what, env=env)
+    run([*install, "--download-only", *_packages(release, arch)], what=what, env=env)
     archives = work / "cache/archives"
     names = sorted(path.name for path in archives.glob("*.deb"))
     image = [name for name in names if name.split("_")[0] in closure]

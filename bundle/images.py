@@ -8,7 +8,16 @@ from typing import Final
 
 from barekube import versions
 from bundle import debian, oci, registry
-from bundle.components import AGNHOST, COREDNS, ETCD, FORMER, KUBERNETES, LAB_NETWORK, TRAEFIK
+from bundle.components import (
+    AGNHOST,
+    CONTROL_PLANE,
+    COREDNS,
+    ETCD,
+    FORMER,
+    KUBERNETES,
+    LAB_NETWORK,
+    TRAEFIK,
+)
 from bundle.integrity import Part
 from bundle.machine import run
 from bundle.oci import Node
@@ -54,6 +63,11 @@ class Image:
     applets: tuple[str, ...] = ()
     # What upstream's image has and this one has not.
     lacks: str = ""
+
+    @property
+    def control_plane(self) -> bool:
+        """Does it run on control planes only?"""
+        return not CONTROL_PLANE.isdisjoint(self.programs.values())
 
 
 def _kubernetes(name: str) -> Image:

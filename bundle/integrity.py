@@ -163,6 +163,11 @@ class Record:
         self.parts[name] = part
         self.save()
 
+    def drop(self, name: str) -> None:
+        """Forget a part whose files are about to change."""
+        if self.parts.pop(name, None):
+            self.save()
+
     def save(self) -> None:
         parts = {name: vars(part) for name, part in sorted(self.parts.items())}
         write(self.path, json.dumps({"parts": parts}, indent=1) + "\n")

@@ -75,13 +75,16 @@ def _package_rows(record: Record) -> list[tuple[str, str, str]]:
     }
     rows = []
     for name, (source, purpose) in wanted.items():
-        part = record.parts.get(name)
-        if part is None:
+        held = {
+            part.notes["architecture"]: part.files
+            for part in record.parts.values()
+            if part.notes.get("repository") == name.removeprefix("apt ")
+        }
+        if name not in record.parts or not held:
             rows.append((name, "missing", purpose))
             continue
-        debs = [file for file in part.files if file.endswith(".deb")]
-        architectures = sorted({file[:-4].rpartition("_")[2] for file in debs} - {"all"})
-        state = f"{', '.join(architectures)} ({source}, {len(debs)} packages)"
+        count = len({file for files in held.values() for file in files})
+        state = f"{', '.join(sorted(held))} ({source}, {count} packages)"
         rows.append((name, state, ""))
     return rows
 

@@ -19,6 +19,7 @@ NEEDED: Final = {
     "gpg-agent": "holds the key while gpg signs",
     "libc6-dev": "runc and pause are linked statically",
     "libseccomp-dev": "runc filters system calls with it",
+    "pkg-config": "tells Go where libseccomp is",
 }
 
 
@@ -95,18 +96,18 @@ def installed(package: str) -> str | None:
     return version if state == "installed" else None
 
 
-def need_packages() -> None:
-    """Install what is missing of NEEDED, or say in a sentence what to install."""
-    query = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *NEEDED]
+def need_packages(needed: Mapping[str, str]) -> None:
+    """Install what is missing (package -> why), or say in a sentence what to install."""
+    query = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *needed]
     done = subprocess.run(query, capture_output=True, text=True)
     present = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
-    missing = sorted(set(NEEDED) - present)
+    missing = sorted(set(needed) - present)
     if not missing:
         return
     if os.geteuid() != 0:
         raise BundleError(f"packages are missing; install {' '.join(missing)}, then run again")
     for package in missing:
-        print(f"installing {package}: {NEEDED[package]}", flush=True)
+        print(f"installing {package}: {needed[package]}", flush=True)
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     run(["apt-get", "update", "-qq"], what="apt-get update", env=env)
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]

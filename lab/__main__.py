@@ -69,9 +69,10 @@ def _do(arguments: argparse.Namespace, lab: Lab) -> int:
 
 def _up(lab: Lab, names: Sequence[str]) -> None:
     wanted = [lab.host(name) for name in names] or [h for h in lab.hosts if not h.spare]
-    images = sorted({host.debian for host in wanted})
+    images = sorted({(host.debian, host.arch) for host in wanted})
+    foreign = sorted({host.arch for host in wanted if host.emulated})
     missing = [] if (kernel.directory() / "linux").exists() else ["a kernel (10 min)"]
-    missing += [f"Debian {name} (1 min)" for name in images if not image.path(name).exists()]
+    missing += [f"Debian {' '.join(one)}" for one in images if not image.path(*one).exists()]
     print(
         f"lab: {', '.join(host.name for host in wanted)}; to build:"
         f" {', '.join(missing) or 'nothing'}, and what the bundle lacks (30 min for all of it)",
@@ -83,23 +84,28 @@ def _up(lab: Lab, names: Sequence[str]) -> None:
     def timed(what: str) -> None:
         times.append((what, time.monotonic() - began - sum(spent for _, spent in times)))
 
-    machine.prepare()
+    machine.prepare(emulated=bool(foreign))
     timed("this machine")
     built = subprocess.run([sys.executable, "-m", "bundle", "build"], check=False)
     if built.returncode:
         raise LabError("the bundle was not built; mend what is said above, then run again")
+    for arch in foreign:
+        build = [sys.executable, "-m", "bundle", "build", "--arch", arch]
+        if subprocess.run(build, check=False).returncode:
+            # A mirror can lack a release of Debian that no host here has; preflight will tell.
+            print(f"lab: going on without what the bundle lacks for {arch}", flush=True)
     timed("bundle")
-    tree = kernel.build()
+    kernel.build()
     timed("kernel")
-    for release in images:
-        image.build(release, tree)
+    for release, arch in images:
+        image.build(release, arch)
     timed("images")
     if not wires.whole():
         # Guests in a network that a killed `up` or `down` left in pieces can reach nothing.
         guests.end_all()
         wires.up()
     guests.serve_bundle()
-    pod_network.choose()
+    pod_network.choose(foreign)
     _power_on(lab, wanted)
     timed("boot")
     print("lab: up; " + ", ".join(f"{what} {spent:.0f} s" for what, spent in times))
@@ -112,9 +118,10 @@ def _power_on(lab: Lab, wanted: Sequence[Host]) -> None:
         if not guests.runs(host):
             # A disk that is there is what the host starts from, whatever the image is by now.
             if not disks.root_disk(host).exists():
-                disks.make(host, image.build(host.debian, tree))
+                disks.make(host, image.build(host.debian, host.arch))
             core = lab.hosts.index(host) % (os.cpu_count() or 1)
-            guests.power_on(host, tree, core)
+            system = image.build(host.debian, host.arch) if host.emulated else tree
+            guests.power_on(host, system, core)
     shell.wait(wanted)
 
 
@@ -135,7 +142,8 @@ def _status(lab: Lab) -> None:
             if power
             else "off"
         )
-        print(f"{host.name:10} {host.address:12} {host.group:14} {host.debian:9} {state}")
+        system = f"{host.debian} {host.arch}"
+        print(f"{host.name:10} {host.address:12} {host.group:14} {system:15} {state}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def _identify(host: Host, disk: Path, work: Path) -> None:
         "/home/admin/.ssh/authorized_keys": (KEY.with_suffix(".pub").read_bytes(), 0o644),
     }
     if host.outer:
-        text = f"[Match]\nName=vec1\n\n[Network]\nAddress={host.outer}/24\n"
+        text = f"{_card(host, 1)}\n[Network]\nAddress={host.outer}/24\n"
         files["/etc/systemd/network/20-outer.network"] = (text.encode(), 0o644)
     key = work / "ssh_host_ed25519_key"
     shell.generate(key, host.name)
@@ -65,9 +65,15 @@ def _identify(host: Host, disk: Path, work: Path) -> None:
     )
 
 
+def _card(host: Host, number: int) -> str:
+    # An emulator's cards come up in any order.
+    match = f"MACAddress={host.macs[number]}" if host.emulated else f"Name=vec{number}"
+    return f"[Match]\n{match}\n"
+
+
 def _network(host: Host) -> str:
     return (
-        "[Match]\nName=vec0\n\n"
+        f"{_card(host, 0)}\n"
         f"[Network]\nAddress={host.address}/24\nGateway={GATEWAY}\n"
         # kubelet and the pod network write routes that networkd would take for foreign.
         "[Link]\nRequiredForOnline=no\n"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from lab import disks, wires
+from lab import disks, emulation, wires
 from lab.errors import LabError
 from lab.hosts import GATEWAY, Host
 from lab.paths import BUNDLE, LOGS, MEMORY, NAMESPACE, UML
@@ -24,11 +24,16 @@ def _processes() -> Iterator[tuple[int, list[str]]]:
         yield int(folder.name), words
 
 
+def _mark(host: Host) -> Path:
+    """What only the process of an emulated host has among its words."""
+    return UML / f"{host.name}.pid"
+
+
 def _of(host: Host) -> list[int]:
     return [
         process
         for process, words in _processes()
-        if f"umid={host.name}" in words and f"uml_dir={UML}" in words
+        if {f"umid={host.name}", f"uml_dir={UML}"} <= {*words} or str(_mark(host)) in words
     ]
 
 
@@ -37,18 +42,30 @@ def runs(host: Host) -> bool:
     return bool(_of(host))
 
 
-def power_on(host: Host, kernel: Path, core: int) -> None:
-    """Start the host with the disks that it has. It outlives us."""
+def power_on(host: Host, system: Path, core: int) -> None:
+    """Start the host with the disks that it has. It outlives us.
+
+    `system` is the directory of User Mode Linux's kernel, or the image of an emulated host.
+    """
     LOGS.mkdir(parents=True, exist_ok=True)
     UML.mkdir(parents=True, exist_ok=True)
     drives = [disks.root_disk(host), *disks.data_disks(host)]
+    taps = wires.plug(host)
+    log = LOGS / f"{host.name}.console"
+    if host.emulated:
+        mark = _mark(host)
+        words = emulation.command(host.arch, host.name, host.memory, system, drives, mark)
+        _detach(wires.inside(*words, *emulation.cards(taps)), log, {})
+        return
     words = [f"ubd{letter}={disk}" for letter, disk in zip("abcdefgh", drives, strict=False)]
     words += ["root=/dev/ubda", "rw", f"mem={host.memory}", "con0=null,fd:1", "con=null"]
-    words += ["ssl=null", *wires.plug(host), f"umid={host.name}", f"uml_dir={UML}"]
+    words += ["ssl=null", f"umid={host.name}", f"uml_dir={UML}"]
+    for number, (tap, mac) in enumerate(taps):
+        words.append(f"vec{number}:transport=raw,ifname={tap},mac={mac},depth=64,gro=1")
     # seccomp, one CPU and one core to stay on: by far the fastest that there is.
     words += ["seccomp=on", "ncpus=1"]
-    command = wires.inside("taskset", "-c", str(core), str(kernel / "linux"), *words)
-    _detach(command, LOGS / f"{host.name}.console", {"TMPDIR": str(MEMORY)})
+    command = wires.inside("taskset", "-c", str(core), str(system / "linux"), *words)
+    _detach(command, log, {"TMPDIR": str(MEMORY)})
 
 
 def _detach(command: Sequence[str], log: Path, env: dict[str, str]) -> "subprocess.Popen[bytes]":
@@ -89,6 +106,10 @@ def serve_bundle() -> None:
     raise LabError(f"the bundle's server does not start: {tail[-1] if tail else 'no output'}")
 
 
+def _is_emulator(words: Sequence[str]) -> bool:
+    return "-pidfile" in words and any(word.startswith(f"{UML}/") for word in words)
+
+
 def _is_server(words: Sequence[str]) -> bool:
     # With its directory, for there may be another user's lab, in namespaces of its own.
     return "bundle" in words and "serve" in words and str(BUNDLE) in words
@@ -117,7 +138,7 @@ def end_all() -> None:
         by_name = [
             process
             for process, words in _processes()
-            if f"uml_dir={UML}" in words or _is_server(words)
+            if f"uml_dir={UML}" in words or _is_emulator(words) or _is_server(words)
         ]
         return [*map(int, listed.split()), *by_name]
 

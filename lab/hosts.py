@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 from bundle.debian import RELEASES
+from lab.emulation import BOARDS, NATIVE
 from lab.errors import LabError
 
 FILE: Final = Path(__file__).parent / "hosts.yaml"
@@ -36,6 +37,11 @@ class Host:
     data_disks: tuple[str, ...] = ()
     outer: str | None = None
     edge: bool = False
+    arch: str = NATIVE
+
+    @property
+    def emulated(self) -> bool:
+        return self.arch != NATIVE
 
     @property
     def mac(self) -> str:
@@ -43,6 +49,11 @@ class Host:
         return "02:77:" + ":".join(
             f"{byte:02x}" for byte in ipaddress.ip_address(self.address).packed
         )
+
+    @property
+    def macs(self) -> tuple[str, str]:
+        """Those of its two network cards."""
+        return self.mac, self.mac.replace("02:77", "02:78", 1)
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,11 @@ def _check(host: Host) -> None:
     for size in (host.memory, *host.data_disks):
         if not isinstance(size, str) or not _SIZE.fullmatch(size):
             raise LabError(f"{host.name}: {size!r} is no size; write 512M or 4G")
+    if host.arch not in (NATIVE, *BOARDS):
+        known = ", ".join((NATIVE, *BOARDS))
+        raise LabError(f"{host.name}: arch is one of {known}, not {host.arch!r}")
+    if host.emulated and not host.spare:
+        raise LabError(f"{host.name}: emulated hosts are slow; make it spare, to boot it by name")
     if host.user not in ("root", "admin"):
         raise LabError(f"{host.name}: user is root or admin, not {host.user!r}")
     for field in ("spare", "edge"):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from bundle.machine import installed, run
+from lab import emulation
 from lab.errors import LabError
 from lab.paths import MEMORY
 
@@ -42,12 +43,13 @@ def ready() -> bool:
     return MEMORY.is_mount()
 
 
-def prepare() -> None:
+def prepare(*, emulated: bool) -> None:
     """Install what is missing, and make room for the guests' memory.
 
     Raises LabError if this machine does not allow it.
     """
-    missing = sorted(package for package in NEEDED if installed(package) is None)
+    needed = NEEDED | (emulation.NEEDED if emulated else {})
+    missing = sorted(package for package in needed if installed(package) is None)
     if missing:
         print(f"installing on this machine: {' '.join(missing)}", flush=True)
         env = {"DEBIAN_FRONTEND": "noninteractive"}

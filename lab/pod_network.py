@@ -3,14 +3,16 @@
 Decided when the first machine gets its power, and kept until `down`: a cluster cannot change it.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 import yaml
 
-from bundle import registry
+from bundle import oci, registry
 from bundle.integrity import Record
 from bundle.paths import Paths
+from lab.errors import LabError
 from lab.paths import BUNDLE, STATE
 
 WEAVE: Final = "manifests/weave"
@@ -33,18 +35,38 @@ def manifests() -> str:
     """The directory of the pod network's manifests."""
     if _CHOICE.exists():
         return _CHOICE.read_text()
-    present = registry.images(Record(Paths(BUNDLE.parent, BUNDLE).manifest))
-    return WEAVE if images(WEAVE) <= set(present) else OWN
+    return WEAVE if images(WEAVE) <= set(_present()) else OWN
 
 
-def choose() -> None:
-    """Keep the choice, and say it where it is not the product's own."""
+def _present() -> dict[str, dict[str, oci.Json]]:
+    return registry.images(Record(Paths(BUNDLE.parent, BUNDLE).manifest))
+
+
+def choose(foreign: Collection[str]) -> None:
+    """Keep the choice, and say it where it is not the product's own.
+
+    Raises LabError if hosts of the architectures `foreign` cannot take part in it.
+    """
     choice = manifests()
+    present = _present()
+    lacking = [
+        f"{name} for {arch}"
+        for name in sorted(images(choice))
+        for arch in foreign
+        if not any(platform.split("/")[1] == arch for platform in present.get(name, {}))
+    ]
+    if lacking and not _CHOICE.exists():
+        choice = OWN
+    elif lacking:
+        raise LabError(
+            f"the lab's pod network is {choice}, and the bundle has no {', '.join(lacking)};"
+            " run `python -m lab down` first, then `up` with this host among those that you name"
+        )
     STATE.mkdir(parents=True, exist_ok=True)
     _CHOICE.write_text(choice)
     if choice == OWN:
         print(
-            "lab: the bundle has no images of Weave (python -m bundle add FILE), so the pod"
-            f" network is the lab's own, {OWN}",
+            "lab: the bundle has no images of Weave for all hosts (python -m bundle add FILE), so"
+            f" the pod network is the lab's own, {OWN}",
             flush=True,
         )

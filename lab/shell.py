@@ -11,7 +11,7 @@ from lab.errors import LabError
 from lab.hosts import Host
 from lab.paths import KEY, KNOWN_HOSTS, LOGS, STATE
 
-_LIMIT = 120
+_LIMIT, _EMULATED = 120, 900
 
 
 def make_key() -> None:
@@ -37,10 +37,13 @@ def command(host: Host, words: Sequence[str] = (), *, timeout: int = 20) -> list
 
 
 def answers(host: Host) -> bool:
-    """Whether the host lets us in and runs a command. Never takes more than a few seconds."""
+    """Whether the host lets us in and runs a command. Never takes more than a few seconds, half a
+    minute if it is emulated."""
+    limit = 30 if host.emulated else 10
     try:
         # ConnectTimeout ends where the login begins; a guest can hang after that too.
-        done = subprocess.run(command(host, ["true"], timeout=3), capture_output=True, timeout=10)
+        words = command(host, ["true"], timeout=limit // 3)
+        done = subprocess.run(words, capture_output=True, timeout=limit)
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
@@ -49,6 +52,7 @@ def answers(host: Host) -> bool:
 def wait(hosts: Sequence[Host]) -> None:
     """Wait until each host answers on SSH. Raises LabError, with a console's end."""
     began = said = time.monotonic()
+    limit = _EMULATED if any(host.emulated for host in hosts) else _LIMIT
     waiting = list(hosts)
     while waiting:
         waiting = [host for host in waiting if not answers(host)]
@@ -56,15 +60,15 @@ def wait(hosts: Sequence[Host]) -> None:
         for host in waiting:
             if not guests.runs(host):
                 raise LabError(f"{host.name} has lost its power; its console says:\n{_tail(host)}")
-        if waiting and now - began > _LIMIT:
+        if waiting and now - began > limit:
             raise LabError(
-                f"{waiting[0].name} does not answer on SSH after {_LIMIT} s; its console says:\n"
+                f"{waiting[0].name} does not answer on SSH after {limit} s; its console says:\n"
                 f"{_tail(waiting[0])}"
             )
         if waiting and now - said > 10:
             said = now
             names = ", ".join(host.name for host in waiting)
-            print(f"waiting for {names}, {now - began:.0f} s of {_LIMIT} s", flush=True)
+            print(f"waiting for {names}, {now - began:.0f} s of {limit} s", flush=True)
         time.sleep(0.3)
 
 

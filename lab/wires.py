@@ -5,7 +5,6 @@ else: only connections that this machine began go through.
 """
 
 import subprocess
-from collections.abc import Sequence
 from typing import Final
 
 from bundle.machine import run
@@ -87,24 +86,29 @@ def up() -> None:
         raise
 
 
-def plug(host: Host) -> list[str]:
-    """Make the wires of a host anew; return the words for its kernel's command line."""
-    words = []
-    cards: Sequence[tuple[str, str]] = [("br0", host.mac)]
-    if host.outer:
-        cards = [*cards, ("br1", host.mac.replace("02:77", "02:78", 1))]
-    for number, (bridge, mac) in enumerate(cards):
+def plug(host: Host) -> list[tuple[str, str]]:
+    """Make the wires of a host anew; return (the end that is its own, the card's address) of each.
+
+    An emulated host opens a tap, User Mode Linux one end of a veth pair (with a tap it crashes).
+    """
+    cards = []
+    bridges = ("br0", "br1") if host.outer else ("br0",)
+    for number, (bridge, mac) in enumerate(zip(bridges, host.macs, strict=False)):
         guest, port = f"g{number}-{host.name}", f"p{number}-{host.name}"
         subprocess.run(["ip", "-n", NAMESPACE, "link", "delete", guest], capture_output=True)
-        _in("link", "add", guest, "type", "veth", "peer", "name", port)
-        for end in (guest, port):
+        if host.emulated:
+            _in("tuntap", "add", "dev", guest, "mode", "tap")
+            port = guest
+        else:
+            _in("link", "add", guest, "type", "veth", "peer", "name", port)
+        for end in {guest, port}:
             # A raw socket would see packets that a card was to finish.
             for feature in ("gro", "gso", "tso", "tx", "rx", "sg"):
                 subprocess.run(inside("ethtool", "-K", end, feature, "off"), capture_output=True)
             _in("link", "set", end, "up")
         _in("link", "set", port, "master", bridge)
-        words.append(f"vec{number}:transport=raw,ifname={guest},mac={mac},depth=64,gro=1")
-    return words
+        cards.append((guest, mac))
+    return cards
 
 
 def down() -> None:

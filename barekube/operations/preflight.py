@@ -43,6 +43,7 @@ def _own_findings(other: Host, said: Checkup | None) -> list[str]:
         cluster.ignored_preflight,
         cluster.networks,
         cluster.version,
+        bundle=bool(other.data.bundle_url),
     )
     result = preflight.findings(said, wanted)
     if node.control_plane and not remote.forwards(other):
@@ -68,16 +69,26 @@ def _sources(other: Host, said: Checkup) -> list[str]:
     if not bundle and not said.trusts:
         # Without CAs https cannot be tried; host.py installs them.
         return []
-    names = ["debian"] if bundle else []
-    urls = [settings.source(n, release).release_file for n in [*names, "containerd", "kubernetes"]]
+    names = [*(["debian"] if bundle else []), "containerd", "kubernetes"]
+    sources = [settings.source(name, release) for name in names]
+    urls = [source.release_file for source in sources]
     urls.append(f"{bundle or 'https://registry.k8s.io'}/v2/")
+    arch = preflight.architecture(said) or ""
+    # A bundle can lack an architecture altogether.
+    indexes = {source.index(versions.DEBIAN_ARCHITECTURES[arch]): source for source in sources}
+    urls += [url for url in indexes if bundle and url]
     ca = Path(other.data.bundle_ca).read_text() if bundle else ""
     silent = other.get_fact(Unanswered, urls=urls, ca=ca)
     if silent is None:
         return ["its sources cannot be tried; mend the error above, then run again"]
+    deaf = [url for url in silent if url not in indexes]
+    if deaf:
+        return [f"{url} does not answer; mend its network, or group_data's source" for url in deaf]
     if silent:
         return [
-            f"{url} does not answer; mend its network, or group_data's source" for url in silent
+            f"the bundle has no {indexes[url].name} packages of {said.codename} for {arch}; run"
+            f" `python -m bundle build --arch {arch}` on the machine that it is on"
+            for url in silent
         ]
     result = []
     for name in ("containerd", "kubernetes"):
@@ -122,6 +133,8 @@ def neighbours(cluster: Cluster) -> Generator[StringCommand]:
         times = host.get_fact(SyncTimes)
         if times and (warning := preflight.slow_disk(times)):
             host.log(warning)
+    if mine and (advice := preflight.narrow(mine)):
+        host.log(f"warning: {advice}")
     host.noop("its neighbours were asked")
     return
     yield

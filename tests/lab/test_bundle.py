@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from barekube import versions
-from bundle import components, debian, images, packages
-from bundle.integrity import Record
+from bundle import components, debian, images, oci, packages
+from bundle.integrity import Part, Record
 from bundle.paths import Paths, default_cache
 from bundle.registry import load_names
 
@@ -133,22 +133,24 @@ def test_a_second_build_with_nothing_to_do_takes_less_than_5_s(paths: Paths) -> 
     assert seconds < 5
 
 
+def layer_of(paths: Paths, name: str, platform: str = "linux/amd64") -> Path:
+    (image,) = (
+        part
+        for part in Record(paths.manifest).parts.values()
+        if (part.notes.get("image"), part.notes.get("platform")) == (name, platform)
+    )
+    return max((paths.bundle / file for file in image.files), key=lambda path: path.stat().st_size)
+
+
 def victims(paths: Paths) -> dict[str, Path]:
     pool = paths.www / "pkgs.k8s.io"
     index = load_names(paths)[versions.IMAGES["kube-proxy"]].removeprefix("sha256:")
-    record = Record(paths.manifest)
-    (image,) = (
-        part
-        for part in record.parts.values()
-        if part.notes.get("image") == versions.IMAGES["kube-proxy"]
-    )
-    layer = max((paths.bundle / file for file in image.files), key=lambda path: path.stat().st_size)
     return {
         "a compiled program": program(paths, "kubelet"),
         "a fetched package": next((paths.cache / "debian").glob("trixie-*/socat_*.deb")),
         "a package of the pool": next(pool.rglob("kubelet_*.deb")),
         "an index of apt": next(pool.rglob("InRelease")),
-        "a layer": layer,
+        "a layer": layer_of(paths, versions.IMAGES["kube-proxy"]),
         "an image's index": paths.registry / "blobs/sha256" / index,
         "the images' names": paths.registry / "images.json",
     }
@@ -262,8 +264,8 @@ def test_an_image_is_pulled_whole_as_containerd_asks_for_it(
     path, _, tag = rest.rpartition(":")
     top = f"{url}/v2/{path}"
     index = json.loads(get(paths, f"{top}/manifests/{tag}?ns={host}"))
-    (entry,) = index["manifests"]
-    assert entry["platform"] == {"os": "linux", "architecture": "amd64"}
+    platform = {"os": "linux", "architecture": "amd64"}
+    (entry,) = (each for each in index["manifests"] if each["platform"] == platform)
     manifest = json.loads(get(paths, f"{top}/manifests/{entry['digest']}?ns={host}"))
     config = json.loads(get(paths, f"{top}/blobs/{manifest['config']['digest']}?ns={host}"))
     (layer,) = manifest["layers"]
@@ -277,12 +279,7 @@ def test_an_image_is_pulled_whole_as_containerd_asks_for_it(
 
 
 def unpack(paths: Paths, name: str, root: Path) -> None:
-    (image,) = (
-        part
-        for part in Record(paths.manifest).parts.values()
-        if part.notes.get("image") == versions.IMAGES[name]
-    )
-    layer = max((paths.bundle / file for file in image.files), key=lambda path: path.stat().st_size)
+    layer = layer_of(paths, versions.IMAGES[name])
     subprocess.run(["tar", "-xf", layer, "-C", root], check=True)
 
 
@@ -310,3 +307,77 @@ def test_kube_proxys_image_has_an_iptables_that_runs(paths: Paths, tmp_path: Pat
             ["chroot", tmp_path, program, "--version"], capture_output=True, text=True, check=True
         )
         assert said in done.stdout
+
+
+# What readelf says of a program of an architecture, and what an image's index calls it.
+MACHINES = {"arm64": ("AArch64", "linux/arm64"), "arm": ("ARM", "linux/arm/v7")}
+
+
+def held(paths: Paths, arch: str) -> list[Part]:
+    """What the bundle has of an architecture beside amd64; none is built by default."""
+    found = [
+        part
+        for part in Record(paths.manifest).parts.values()
+        if part.notes.get("architecture") == arch or part.notes.get("platform") == MACHINES[arch][1]
+    ]
+    if not found:
+        pytest.skip(f"the bundle has nothing for {arch}: python -m bundle build --arch {arch}")
+    return found
+
+
+def machines_of(root: Path) -> set[str]:
+    """For which CPUs the programs below a directory are."""
+    files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+    programs = [path for path in files if path.open("rb").read(4) == b"\x7fELF"]
+    said = subprocess.run(
+        ["readelf", "-h", *programs], capture_output=True, text=True, check=True
+    ).stdout
+    return set(re.findall(r"Machine: +(\S+)", said))
+
+
+@pytest.mark.parametrize("arch", MACHINES)
+def test_every_package_of_an_architecture_has_programs_for_it(
+    paths: Paths, tmp_path: Path, arch: str
+) -> None:
+    debian_arch = versions.DEBIAN_ARCHITECTURES[arch]
+    names = {package.name for package in packages.kubernetes_packages()} | {"containerd.io"}
+    files = [file for part in held(paths, arch) for file in part.files if file.endswith(".deb")]
+    ours = [paths.bundle / f for f in files if Path(f).name.split("_")[0] in names]
+    assert {path.name.split("_")[0] for path in ours} == names
+    for deb in ours:
+        assert deb.name.endswith(f"_{debian_arch}.deb")
+        field = ["dpkg-deb", "-f", str(deb), "Architecture"]
+        said = subprocess.run(field, capture_output=True, text=True, check=True).stdout
+        assert said.strip() == debian_arch
+        root = tmp_path / deb.name
+        subprocess.run(["dpkg-deb", "-x", deb, root], check=True)
+        assert machines_of(root) == {MACHINES[arch][0]}, deb.name
+
+
+@pytest.mark.parametrize("arch", MACHINES)
+def test_every_images_index_shows_an_architecture_that_its_programs_are_for(
+    paths: Paths, tmp_path: Path, arch: str
+) -> None:
+    machine, platform = MACHINES[arch]
+    found = {part.notes["image"] for part in held(paths, arch) if "image" in part.notes}
+    built = [image for image in images.IMAGES if image.name in found]
+    assert {"pause", "kube-proxy"} <= {name.rpartition("/")[2].partition(":")[0] for name in found}
+    for number, image in enumerate(built):
+        digest = load_names(paths)[image.name].removeprefix("sha256:")
+        index = json.loads((paths.registry / "blobs/sha256" / digest).read_text())
+        platforms = {oci.platform_text(each["platform"]) for each in index["manifests"]}
+        assert {platform, "linux/amd64"} <= platforms, image.name
+        root = tmp_path / str(number)
+        root.mkdir()
+        layer = layer_of(paths, image.name, platform)
+        subprocess.run(["tar", "-xf", layer, "-C", root], check=True)
+        assert machines_of(root) == {machine}, image.name
+
+
+@pytest.mark.parametrize("arch", MACHINES)
+def test_runc_of_an_architecture_needs_no_library_and_has_seccomp(paths: Paths, arch: str) -> None:
+    held(paths, arch)
+    found = paths.programs.glob(f"runc-*-{arch}-*/runc")
+    runc = max(found, key=lambda path: path.stat().st_mtime).read_bytes()
+    assert b"ld-linux" not in runc[:4096]
+    assert b"libseccomp-golang.(*ScmpFilter)" in runc

@@ -66,6 +66,12 @@ _ONE = 'control_plane = [("metal-1", {"address": "192.0.2.1"})]\n'
             "group_data/all.py: bundle_ca /no/ca is not there; `python -m bundle list` shows it",
         ),
         (
+            _ONE,
+            {"workers": "bundle_url = 'https://192.0.2.9:8443'\nbundle_key = 'AB'"},
+            "{folder}/group_data/workers.py: bundle_url needs bundle_ca; `python -m bundle list`"
+            " shows it",
+        ),
+        (
             "control_plane = []\nworkers = []",
             {},
             "{inventory} names no machine; write yours into it, or try `make lab`,"

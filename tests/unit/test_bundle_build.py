@@ -7,7 +7,7 @@ import pytest
 
 from barekube import versions
 from bundle import __main__ as command
-from bundle import build, images, listing, registry
+from bundle import aptrepo, build, images, listing, registry
 from bundle.build import Builder, Done, Step
 from bundle.errors import BundleError
 from bundle.integrity import Entry, Part, Record, sha256
@@ -20,7 +20,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     made.make()
     (made.bundle / "apt.asc").write_text("the key")
     (made.private / "gnupg").mkdir()
-    monkeypatch.setattr(build, "need_packages", lambda: None)
+    monkeypatch.setattr(build, "need_packages", lambda needed: None)
     monkeypatch.setattr("bundle.trust.Signer.close", lambda self: None)
     return made
 
@@ -108,7 +108,7 @@ def test_an_architecture_that_cannot_be_built_is_refused_before_anything_is_made
     tmp_path: Path,
 ) -> None:
     paths = Paths(tmp_path / "cache", tmp_path / "bundle")
-    with pytest.raises(BundleError, match=r"^riscv64 cannot be built yet, only amd64"):
+    with pytest.raises(BundleError, match=r"^riscv64 cannot be built, only amd64, arm64, arm$"):
         build.build(paths, ["riscv64"])
     assert not paths.cache.exists()
 
@@ -181,3 +181,45 @@ def test_busybox_is_of_the_version_of_its_tag_or_not_made(paths: Paths) -> None:
         else:
             with pytest.raises(BundleError, match=r"^trixie has no busybox-static 1\.37\.0$"):
                 builder._debs(image, "amd64")
+
+
+def test_an_architecture_that_is_added_leaves_what_is_there_of_others(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indexed: list[tuple[list[str], list[str]]] = []
+
+    def publish(
+        repository: aptrepo.Repository, www: Path, debs: set[Path], archs: list[str], signer: object
+    ) -> list[Path]:
+        indexed.append((sorted(path.name for path in debs), archs))
+        index = www / repository.path / "InRelease"
+        index.write_text(str(indexed))
+        return [index]
+
+    def add(arch: str, version: str) -> None:
+        def collect(work: Path) -> list[Path]:
+            deb = work / f"kubelet_{version}_{versions.DEBIAN_ARCHITECTURES[arch]}.deb"
+            deb.write_text(version)
+            return [deb]
+
+        builder = Builder(paths, [arch], former=False)
+        builder._packages(repository, arch, [version], collect)
+        builder._index(repository)
+
+    monkeypatch.setattr(aptrepo, "publish", publish)
+    repository = aptrepo.kubernetes_repository()
+    add("amd64", "1")
+    add("arm", "1")
+    add("amd64", "2")
+    add("arm", "1")
+    assert indexed == [
+        (["kubelet_1_amd64.deb"], ["amd64"]),
+        (["kubelet_1_amd64.deb", "kubelet_1_armhf.deb"], ["amd64", "armhf"]),
+        (["kubelet_1_armhf.deb", "kubelet_2_amd64.deb"], ["amd64", "armhf"]),
+    ]
+
+
+def test_a_host_that_can_only_be_a_worker_gets_nothing_of_a_control_plane(paths: Paths) -> None:
+    names = [step.name for step in Builder(paths, ["arm"], former=True).steps()]
+    assert f"image {versions.IMAGES['kube-proxy']} arm" in names
+    assert not any("etcd" in name or "apiserver" in name for name in names)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from barekube import versions
-from bundle import aptrepo, golang, images, packages, pin
+from bundle import aptrepo, cross, golang, images, packages, pin
 from bundle.components import (
     CNI,
     COMPONENTS,
@@ -21,6 +21,7 @@ from bundle.components import (
     MODULES,
     RUNC,
     Component,
+    programs_on,
 )
 from bundle.packages import containerd_package, kubernetes_packages
 from bundle.paths import Paths
@@ -268,3 +269,26 @@ def test_the_former_release_has_names_versions_and_a_repository_of_its_own() -> 
     assert made == versions.kubernetes_debs(old)
     assert aptrepo.kubernetes_repository(old).path == "pkgs.k8s.io/core:/stable:/v1.36/deb"
     assert FORMER[0].stamps["k8s.io/component-base/version.gitVersion"] == f"v{old}"
+
+
+def test_a_worker_s_programs_are_kubernetes_without_the_servers() -> None:
+    assert list(programs_on(KUBERNETES, "arm").programs) == [
+        "kubelet",
+        "kubeadm",
+        "kubectl",
+        "kube-proxy",
+        "agnhost",
+    ]
+    assert programs_on(KUBERNETES, "arm64") is KUBERNETES
+
+
+def test_another_architecture_needs_its_compiler_and_c_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cross, "native", lambda: "amd64")
+    assert sorted(set(cross.needed(["amd64", "arm64", "arm"])) - set(cross.needed(["amd64"]))) == [
+        "gcc-aarch64-linux-gnu",
+        "gcc-arm-linux-gnueabihf",
+        "libc6-dev-arm64-cross",
+        "libc6-dev-armhf-cross",
+    ]

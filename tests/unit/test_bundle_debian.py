@@ -130,3 +130,23 @@ def test_repositories_lie_where_upstream_has_them() -> None:
         d for codename in debian.RELEASES for d in aptrepo.debian_repository(codename).directories
     ]
     assert len(set(owned)) == len(owned)
+
+
+def test_a_suite_that_the_mirror_is_late_with_is_left_out_but_never_the_releases_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    late = {"bookworm-security"}
+    listed = tmp_path / "debian.sources"
+
+    def update(what: str, env: object) -> None:
+        if any(f"Suites: {suite}\n" in listed.read_text() for suite in late):
+            raise BundleError(f"{what} failed: E: late")
+
+    monkeypatch.setattr(debian, "_update", update)
+    for suite, kept in (("bookworm", True), ("bookworm-security", False)):
+        source = Source("http://mirror", (suite,), "/key")
+        assert debian._in_step(source, "bookworm", listed, "armhf") is kept
+    assert "bookworm-security's index for armhf at http://mirror" in capsys.readouterr().out
+    late.add("bookworm")
+    with pytest.raises(BundleError, match="reading bookworm's index for armhf"):
+        debian._in_step(Source("http://mirror", ("bookworm",), "/key"), "bookworm", listed, "armhf")

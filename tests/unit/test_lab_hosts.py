@@ -1,9 +1,11 @@
 """lab/hosts.yaml: what is wrong with it is said in a sentence."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 
+from lab import disks, emulation
 from lab.errors import LabError
 from lab.hosts import load
 
@@ -26,6 +28,26 @@ def test_the_file_of_the_repository_has_a_control_plane_and_two_workers() -> Non
 def test_each_machine_has_a_network_card_of_its_own() -> None:
     cards = [host.mac for host in load().hosts]
     assert len(set(cards)) == len(cards)
+
+
+def test_an_emulated_host_starts_debians_kernel_with_its_disks_and_cards(tmp_path: Path) -> None:
+    mark = tmp_path / "a.pid"
+    words = emulation.command("arm", "a", "1G", Path("root.img"), [Path("a"), Path("b")], mark)
+    words += emulation.cards([("tap", "02:77:0a:4d:00:20")])
+    assert words[0] == "qemu-system-arm"
+    assert str(mark) in words
+    after = dict(itertools.pairwise(words))
+    assert (after["-kernel"], after["-initrd"]) == ("root.kernel", "root.initrd")
+    assert [word.rpartition("=")[2] for word in words if word.startswith("if=none")] == ["a", "b"]
+    (card,) = (word for word in words if word.startswith("virtio-net"))
+    assert ",mac=02:77:0a:4d:00:20," in card
+    assert ",csum=off," in card
+
+
+def test_an_emulated_hosts_cards_are_known_by_their_addresses() -> None:
+    board, other = load().host("armv7-1"), load().host("worker-2")
+    assert f"[Match]\nMACAddress={board.mac}\n" in disks._network(board)
+    assert "[Match]\nName=vec0\n" in disks._network(other)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +117,16 @@ def test_each_machine_has_a_network_card_of_its_own() -> None:
             f"a: {{address: 10.77.0.9, group: workers, debian: trixie, data_disks: {['1G'] * 8}}}",
             "a: data_disks is a list of up to 7 sizes, as [2G, 512M]",
             id="more data disks than a machine takes",
+        ),
+        pytest.param(
+            "a: {address: 10.77.0.9, group: workers, debian: trixie, arch: riscv64}",
+            "a: arch is one of amd64, arm64, arm, not 'riscv64'",
+            id="an architecture that is not emulated",
+        ),
+        pytest.param(
+            "a: {address: 10.77.0.9, group: workers, debian: trixie, arch: arm}",
+            "a: emulated hosts are slow; make it spare, to boot it by name",
+            id="an emulated host that is no spare",
         ),
         pytest.param(
             "a: {address: 10.77.0.9, group: workers}",

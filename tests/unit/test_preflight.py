@@ -11,6 +11,7 @@ from barekube.preflight import (
     architecture,
     between,
     findings,
+    narrow,
     slow_disk,
     targets,
     unreached,
@@ -76,13 +77,44 @@ def test_a_supported_system_may_be_a_worker(recorded: tuple[str, str, str, str, 
         userland=userland,
         kernel=kernel,
     )
-    assert findings(host, WORKER) == []
+    assert findings(host, replace(WORKER, bundle=userland == "armhf")) == []
 
 
 def test_a_32_bit_system_on_a_64_bit_cpu_counts_as_32_bit() -> None:
     host = replace(WELL, machine="aarch64", userland="armhf")
     assert architecture(host) == "arm"
     assert findings(host, MASTER) == ["etcd does not support 32-bit ARM; make it a worker"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "userland", "cores", "advised"),
+    [
+        pytest.param("aarch64", "armhf", (), True, id="a 64-bit kernel below a 32-bit system"),
+        pytest.param("armv7l", "armhf", ("0xd03",), True, id="a 32-bit kernel on a Cortex-A53"),
+        pytest.param("armv7l", "armhf", ("0xc07",), False, id="a Cortex-A7"),
+        pytest.param("armv7l", "armhf", ("0xd01",), False, id="a Cortex-A32"),
+        pytest.param("aarch64", "arm64", ("0xd03",), False, id="a 64-bit system"),
+        pytest.param("x86_64", "amd64", (), False, id="another CPU"),
+    ],
+)
+def test_a_64_bit_cpu_with_a_32_bit_system_is_told_of_a_64_bit_one(
+    machine: str, userland: str, cores: tuple[str, ...], advised: bool
+) -> None:
+    host = replace(WELL, machine=machine, userland=userland, cores=cores)
+    advice = "it runs a 32-bit system on a 64-bit CPU and is taken as 32-bit ARM; a 64-bit system"
+    assert (narrow(host) or "").startswith(advice) is advised
+
+
+def test_what_upstream_has_not_for_a_cpu_is_named_with_the_command_that_builds_it() -> None:
+    board = replace(WELL, machine="armv7l", userland="armhf", memory_mb=940)
+    assert findings(board, WORKER) == [
+        "upstream has no kubelet, kubeadm, kubectl, kubernetes-cni, cri-tools, containerd.io,"
+        " registry.k8s.io/kube-proxy, registry.k8s.io/pause,"
+        " registry.k8s.io/e2e-test-images/agnhost for arm; run `python -m bundle build --arch arm`,"
+        " serve it, and set bundle_url for this host"
+    ]
+    assert findings(board, replace(WORKER, bundle=True)) == []
+    assert findings(replace(WELL, machine="aarch64", userland="arm64"), MASTER) == []
 
 
 @pytest.mark.parametrize(

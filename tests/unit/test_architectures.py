@@ -1,0 +1,103 @@
+"""What there is for which CPU: the table against the manifests and the bundle."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from barekube import kubeadm_config, preflight, versions
+from bundle import images, packages
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+KINDS = ("DaemonSet", "Deployment", "Job", "Pod", "StatefulSet")
+
+
+def _pods() -> Iterator[tuple[str, list[str], dict[str, Any]]]:
+    """(what, its images, its affinity) of everything in the manifests that makes pods."""
+    for path in sorted(MANIFESTS.rglob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            name = (
+                f"{path.relative_to(MANIFESTS)} {document['kind']}/{document['metadata']['name']}"
+            )
+            spec = document.get("spec") or {}
+            if document["kind"] == "CephCluster":
+                yield name, [spec["cephVersion"]["image"]], spec["placement"]["all"]
+            elif document["kind"] in KINDS:
+                pod = spec if document["kind"] == "Pod" else spec["template"]["spec"]
+                containers = [*pod.get("initContainers", ()), *pod["containers"]]
+                yield name, [each["image"] for each in containers], pod.get("affinity", {})
+
+
+PODS = list(_pods())
+
+
+def _kept_from(affinity: dict[str, Any]) -> set[str]:
+    """The architectures that a required node affinity shuts out: those of no term."""
+    required = affinity.get("nodeAffinity", {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution", {}
+    )
+    let_in = set[str]()
+    terms = required.get("nodeSelectorTerms", [{}])
+    for term in terms:
+        allowed = set(versions.DEBIAN_ARCHITECTURES)
+        for each in term.get("matchExpressions", []):
+            if each["key"] == "kubernetes.io/arch" and each["operator"] == "In":
+                allowed &= set(each["values"])
+        let_in |= allowed
+    return set(versions.DEBIAN_ARCHITECTURES) - let_in
+
+
+@pytest.mark.parametrize(
+    ("named", "affinity"), [pod[1:] for pod in PODS], ids=[pod[0] for pod in PODS]
+)
+def test_pods_are_kept_off_cpus_that_their_images_are_not_for(
+    named: list[str], affinity: dict[str, Any]
+) -> None:
+    lacking = {arch for image in named for arch in versions.had_nowhere(image)}
+    assert _kept_from(affinity) == lacking
+
+
+def test_among_the_pods_are_some_that_run_everywhere_and_some_that_do_not() -> None:
+    assert {not _kept_from(affinity) for _, _, affinity in PODS} == {True, False}
+
+
+def test_an_affinity_of_another_kind_keeps_nobody_off() -> None:
+    term = {"matchExpressions": [{"key": "kubernetes.io/os", "operator": "In", "values": ["a"]}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    assert _kept_from({"nodeAffinity": required}) == set()
+
+
+@pytest.mark.parametrize("arch", versions.DEBIAN_ARCHITECTURES)
+def test_the_bundle_builds_what_the_table_says_for_an_architecture(arch: str) -> None:
+    built = {package.name for package in packages.kubernetes_packages()} | {"containerd.io"}
+    for image in images.IMAGES:
+        if arch in versions.CONTROL_PLANES or not image.control_plane:
+            built.add(image.name.rpartition(":")[0])
+    wanted = {name for name, sources in versions.SOURCES.items() if arch in sources.bundle}
+    assert built - {"barekube.lab/network"} == wanted
+
+
+def test_raspberry_pi_os_of_32_bits_takes_debians_packages() -> None:
+    release = {"ID": "raspbian", "VERSION_ID": "12", "VERSION_CODENAME": "bookworm"}
+    exact = versions.written_out({"containerd.io": versions.CONTAINERD_DEB}, release)
+    assert exact == {"containerd.io": f"{versions.CONTAINERD}-1~debian.12~bookworm"}
+
+
+def test_a_worker_of_the_least_memory_has_room_for_what_runs_on_every_worker() -> None:
+    requested = 0
+    for folder in ("weave", "traefik", "network-page", "verify"):
+        for path in (MANIFESTS / folder).glob("*.yaml"):
+            for document in yaml.safe_load_all(path.read_text()):
+                if document["kind"] != "DaemonSet":
+                    continue
+                for container in document["spec"]["template"]["spec"]["containers"]:
+                    amount = container["resources"]["requests"]["memory"]
+                    assert amount.endswith("Mi"), amount
+                    requested += int(amount.removesuffix("Mi"))
+    # kubelet begins to evict where less than 100 MiB are left.
+    allocatable = preflight.WORKER_MB - kubeadm_config.RESERVED_MB - 100
+    # What the README promises.
+    assert requested > 0
+    assert allocatable - requested >= 250

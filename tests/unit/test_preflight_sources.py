@@ -1,0 +1,87 @@
+"""Whether the sources of a host have what its CPU needs."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from pyinfra.api import Host
+from pyinfra.context import ctx_host
+
+from barekube import versions
+from barekube.operations import packages, preflight
+from group_data import all as defaults
+from tests.unit.harness import FakeHost
+from tests.unit.test_preflight import WELL
+
+BUNDLE = "https://192.0.2.9:8443"
+LISTS = (
+    f"{BUNDLE}/debian/dists/bookworm/main/binary-arm64/Packages",
+    f"{BUNDLE}/download.docker.com/linux/debian/dists/bookworm/stable/binary-arm64/Packages",
+)
+BOARD = replace(WELL, machine="aarch64", userland="arm64")
+
+
+class Asked(FakeHost):
+    """Keeps what it was asked to download."""
+
+    urls: tuple[str, ...] = ()
+
+    def get_fact(self, cls: Any, **arguments: Any) -> Any:  # noqa: ANN401
+        self.urls += tuple(arguments.get("urls", ()))
+        return super().get_fact(cls, **arguments)
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(packages, "is_key", lambda fingerprint, text: True)
+    (tmp_path / "ca").write_text("ca")
+    return {
+        "bundle_url": BUNDLE,
+        "bundle_ca": str(tmp_path / "ca"),
+        "bundle_key": "0A",
+        "package_sources": defaults.package_sources,
+        "kubernetes_version": versions.KUBERNETES,
+    }
+
+
+def _said(silent: list[str], data: dict[str, Any]) -> tuple[list[str], tuple[str, ...]]:
+    answers: dict[str, list[str] | None] = {
+        "Unanswered": [*silent, "end"],
+        "AptKey": ["key", "end"],
+    }
+    host = Asked("pi-1", answers, data)
+    with ctx_host.use(host):
+        return preflight._sources(cast(Host, host), BOARD), host.urls
+
+
+def test_a_bundle_is_asked_for_the_lists_of_the_hosts_own_architecture(
+    data: dict[str, Any],
+) -> None:
+    problems, asked = _said([], data)
+    assert problems == []
+    assert set(LISTS) <= set(asked)
+
+
+def test_a_bundle_without_the_architecture_is_named_with_the_command_that_builds_it(
+    data: dict[str, Any],
+) -> None:
+    command = "run `python -m bundle build --arch arm64` on the machine that it is on"
+    assert _said(list(LISTS), data)[0] == [
+        f"the bundle has no debian packages of bookworm for arm64; {command}",
+        f"the bundle has no containerd packages of bookworm for arm64; {command}",
+    ]
+
+
+def test_a_bundle_that_does_not_answer_at_all_is_not_called_incomplete(
+    data: dict[str, Any],
+) -> None:
+    dead = f"{BUNDLE}/v2/"
+    assert _said([dead, *LISTS], data)[0] == [
+        f"{dead} does not answer; mend its network, or group_data's source"
+    ]
+
+
+def test_upstream_is_not_asked_for_a_list(data: dict[str, Any]) -> None:
+    _, asked = _said([], {**data, "bundle_url": None})
+    assert not any("binary-" in url for url in asked)
