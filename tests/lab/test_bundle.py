@@ -72,8 +72,16 @@ def paths() -> Paths:
 
 
 def program(paths: Paths, name: str) -> Path:
-    """The newest build of a program: the one that the packages and images are made of."""
-    found = paths.programs.glob(f"*-amd64-*/{name}")
+    """The newest build of a program: the one that the packages and images are made of.
+
+    Those of a former release, which the drill of upgrades builds beside, are no part of them.
+    """
+    former = tuple(f"{each.name}-{each.version}-" for each in components.FORMER)
+    found = [
+        path
+        for path in paths.programs.glob(f"*-amd64-*/{name}")
+        if not path.parent.name.startswith(former)
+    ]
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
