@@ -55,6 +55,13 @@ _FILES: Final = {
     "etc/sudoers.d/admin": "admin ALL=(ALL) NOPASSWD: ALL\n",
     "etc/apt/sources.list": "",
 }
+# To find every kernel's module that some machine could need takes an emulated one minutes.
+_INITRD: Final = (
+    'mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d";'
+    ' echo MODULES=list >"$1/etc/initramfs-tools/conf.d/lab";'
+    " printf '%s\\n' virtio_mmio virtio_blk ext4 crc32c_generic"
+    ' >"$1/usr/share/initramfs-tools/modules.d/lab"'
+)
 _UML_FILES: Final = {
     "etc/fstab": "/dev/ubda / ext4 defaults 0 1\n",
     "etc/systemd/system/lab-cpuinfo.service": _CPUINFO,
@@ -101,6 +108,8 @@ def build(release: str, arch: str) -> Path:
         "--skip=check/qemu",
         f"--include={','.join(packages)}",
     ]
+    if arch != NATIVE:
+        bootstrap.append(f"--essential-hook={_INITRD}")
     bootstrap += ["--format=directory", '--aptopt=Acquire::Languages { "none"; }', release, root]
     log = CACHE / f"root-{release}-{arch}.log"
     run_long([*bootstrap, sources], what=name, log=log, env={}, cwd=work)
