@@ -20,7 +20,8 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_inventory, ctx_state
 from pyinfra_cli import cli
 
-from barekube import checks, summary
+from barekube import api, checks, summary
+from barekube.operations import order
 
 config.REQUIRE_PYINFRA_VERSION = "==3.10.0"
 # A failed host stops neither the others nor, by a question, the run.
@@ -119,6 +120,7 @@ def host_run(host: Host) -> summary.HostRun:
         failed=host in state.failed_hosts,
         operations=operations,
         would_change=state.meta[host].ops_change,
+        refused=order.refused.get(host.name, ()),
     )
 
 
@@ -156,6 +158,7 @@ def end() -> None:
             broken_off=broken_off or not (preview or executed),
             executed=executed,
             unanswered=unanswered,
+            without_api=api.silent if preview else (),
         )
         if report is not None:
             sys.stdout = sys.__stdout__

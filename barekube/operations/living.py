@@ -75,9 +75,7 @@ def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
     for document, values in wanted.items():
         stored, noted = _stored(api, document)
         if document is living.CLUSTER and (wrong := living.fixed(yaml.safe_load(stored), values)):
-            for sentence in wrong[:-1]:
-                host.log(sentence)
-            yield from refuse(wrong[-1])
+            yield from refuse(*wrong)
             return
         title = f"ConfigMap kube-system/{document.config_map}"
         diff = living.difference(title, values, stored, noted)

@@ -47,6 +47,7 @@ _SETTINGS = "KUBEADM_INIT_DRYRUN_DIR"
 _REFUSED = re.compile(r"(^|\W)false\W*$")
 _WEAVE = "/dev/tcp/127.0.0.1/6784"
 _SYNCED = [*["notrunc 900"] * 20, *["notrunc,fdatasync 3000"] * 100, "end"]
+_OFFERED = ("kubeadm", "kubectl", "kubelet")
 BOOT, _LATER = 1_780_000_000, "Thu 2026-11-05 10:00:00.000000 UTC"
 
 
@@ -262,7 +263,10 @@ def _upgradable() -> dict[Any, Any]:
     return {
         "-path /etc/kubernetes/tmp": [*images, "end"],
         "sed -n '/BEGIN CERT": ["var 20000000 40000000", f"clock {time.time()}", "end"],
-        "apt-cache": ["kubelet=1.37.2-1.1", "end"],
+        "apt-cache": [
+            *(f"{each}={v}" for v in ("1.37.2-1.1", "1.37.3-1.1") for each in _OFFERED),
+            "end",
+        ],
         "etcdctl member list": ["health", '[{"endpoint": "https://cp-1", "health": true}]', "end"],
         "vmlinuz": ["running 6.1.0-40-amd64", f"booted {BOOT}", "upgrade openssl", "end"],
     }

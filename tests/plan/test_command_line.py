@@ -221,6 +221,53 @@ def test_a_comparison_by_itself_tells_by_its_status_whether_something_drifted(
     assert lost.status == 1
 
 
+_FULL = """
+from tests.plan import machines
+
+control_plane = [machines.bare("cp-1", "192.0.2.11")]
+workers = [machines.bare("w-1", "192.0.2.21", {"var": "5000000"})]
+"""
+_NO_ROOM = (
+    "it has 4.9 GB free under /var and a node needs 20; make room, or mount a larger disk there"
+)
+
+
+@pytest.mark.parametrize("deploy", ["preflight", "site", "drift"])
+def test_a_preview_that_refuses_a_host_fails_and_says_with_what(
+    pyinfra: Pyinfra, tmp_path: Path, deploy: str
+) -> None:
+    path = _site(tmp_path, _FULL, all=Path("tests/plan/group_data/all.py").read_text())
+    done = pyinfra(path, f"deploys/{deploy}.py", "--dry", "--json")
+    other = "nothing is changed here while @fake/w-1 has problems"
+    assert done.summary[:2] == [
+        f"refused:       1: @fake/cp-1: {other}",
+        f"refused:       1: @fake/w-1: {_NO_ROOM}",
+    ]
+    assert done.status == 1
+    hosts = json.loads(done.stdout)["summary"]["hosts"]
+    assert hosts["@fake/w-1"] == {"outcome": "refused", "words": _NO_ROOM}
+
+
+_SILENT = """
+from tests.plan import machines
+
+name, data = machines.converged("cp-1", "192.0.2.11")
+data["fake_responses"] = {"cat /etc/kubernetes/admin.conf": "x", **data["fake_responses"]}
+control_plane = [(name, data)]
+workers = [machines.converged("w-1", "192.0.2.21")]
+"""
+
+
+@pytest.mark.parametrize("deploy", ["network", "drift"])
+def test_a_preview_fails_if_the_api_of_a_cluster_is_not_there_to_compare_with(
+    pyinfra: Pyinfra, tmp_path: Path, deploy: str
+) -> None:
+    done = pyinfra(_site(tmp_path, _SILENT, all=_DELAY), f"deploys/{deploy}.py", "--dry")
+    lack = "@fake/cp-1: /etc/kubernetes/admin.conf is damaged"
+    assert f"API:           no control plane answers ({lack})" in done.summary
+    assert done.status == 1
+
+
 def test_a_comparison_by_itself_cannot_be_made_to_change_anything(pyinfra: Pyinfra) -> None:
     done = pyinfra(_BARE, "deploys/drift.py", "-y")
     assert done.stderr.splitlines()[1:] == ["--> drift.py only compares; add --dry", _NOTHING]
