@@ -4,7 +4,6 @@ It is run, not imported, before the inventory is read.
 """
 
 import ast
-import inspect
 import io
 import sys
 import time
@@ -20,7 +19,7 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_inventory, ctx_state
 from pyinfra_cli import cli
 
-from barekube import api, checks, summary
+from barekube import api, checks, quick, summary
 from barekube.operations import order
 
 config.REQUIRE_PYINFRA_VERSION = "==3.10.0"
@@ -30,10 +29,7 @@ cli._set_fail_prompts = lambda state, config: None
 # pyinfra says its errors itself; gevent would put a traceback before each.
 gevent.get_hub().NOT_ERROR += (PyinfraError,)
 
-# pyinfra has inspect look at each operation's frames. A deploy's are of no module, for which
-# inspect searches all modules, every time: most of what a run on fifty hosts would compute.
-for deploy in Path.cwd().glob("deploys/*.py"):
-    inspect.modulesbyfile.setdefault(str(deploy), "__main__")
+quick.make_pyinfra_quick()
 
 context = click.get_current_context()
 given = context.params

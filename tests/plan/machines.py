@@ -4,6 +4,7 @@ A fact's answer may hold more than was asked for, so one answer describes a whol
 """
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -133,6 +134,7 @@ def cluster() -> Cluster:
     )
 
 
+@functools.cache
 def _settings() -> list[str]:
     """As SettingsFact's command prints it where nothing differs."""
     pods = {f"kube-{name}.yaml": f"{name}\n" for name in ("apiserver", "scheduler")}

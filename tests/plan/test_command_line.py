@@ -2,11 +2,14 @@
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 import pytest
+from pyinfra.api import arguments, inventory, util
 from pyinfra_cli import cli
 
+from barekube import quick
 from tests.plan.conftest import Pyinfra
 
 _BARE = "tests/plan/inventory_bare.py"
@@ -17,6 +20,19 @@ _NOTHING = "--> Nothing was connected to, and nothing was changed."
 def test_the_one_private_name_of_pyinfra_is_there_and_used() -> None:
     assert list(inspect.signature(cli._set_fail_prompts).parameters) == ["state", "config"]
     assert "_set_fail_prompts(state, config)" in inspect.getsource(cli._main)
+
+
+def test_what_is_made_quick_is_what_pyinfra_uses_and_answers_the_same() -> None:
+    order = inspect.getsource(util.get_operation_order_from_stack)
+    assert "stack()" in order
+    assert set(re.findall(r"\bframe\.(\w+)", order)) == {"filename", "lineno"}
+    frames = [each[0] for each in quick._stack()]
+    assert frames == [each[0] for each in inspect.stack()]
+    for frame in frames:
+        place, same = quick._place(frame), inspect.getframeinfo(frame, context=0)
+        assert (place.filename, place.lineno) == (same.filename, same.lineno)
+    assert "in all_global_arguments()" in inspect.getsource(arguments.pop_global_arguments)
+    assert "get_all_connectors()" in inspect.getsource(inventory.Inventory)
 
 
 def _site(folder: Path, inventory: str, **group_data: str) -> str:
