@@ -24,7 +24,12 @@ DRIFT = {
 
 def _break_all(kubectl: list[str]) -> None:
     flag = "- --bind-address=127.0.0.1"
-    ssh("cp-1", f"sed -i 's/^\\( *\\){flag}$/&\\n\\1- --v=1/' {SCHEDULER}")
+    # Not by sed -i: kubelet would take its scratch file for one more static pod.
+    edited = f"sed 's/^\\( *\\){flag}$/&\\n\\1- --v=1/' {SCHEDULER}"
+    ssh(
+        "cp-1",
+        f"umask 077; {edited} >/etc/kubernetes/by-hand; mv /etc/kubernetes/by-hand {SCHEDULER}",
+    )
     ssh("worker-1", "echo '# by hand' >>/etc/containerd/config.toml")
     ssh("worker-1", "rm /etc/sysctl.d/90-barekube.conf")
     verb = [{"op": "add", "path": "/rules/0/verbs/-", "value": "deletecollection"}]
@@ -69,8 +74,8 @@ def _listed(preview: Run) -> set[tuple[str, str]]:
             result.add((host, "unit kubelet"))
         elif item := re.match(r"([A-Z]\w+ \S+): (?:changed|new|deleted|made)\b", words):
             result.add(("cluster", item[1]))
-        elif item := re.match(r"([\w.]+): \S+ -> ", words):
-            result.add((host, f"other {item[1]}"))
+        elif item := re.match(r"([\w. ]+): (?:\S+ -> |load$|off$|install )", words):
+            result.add((host, item[1]))
     return result
 
 
