@@ -8,7 +8,7 @@ PYINFRA := .venv/bin/pyinfra
 STAGES := preflight host runtime kubernetes_packages control_plane workers network ingress storage verify
 CODE := config.py inventory.py group_data deploys barekube bench bundle lab tests
 
-.PHONY: help drift lab lab-down lab-needs test test-needs style types fast-tests page-tests lab-tests preview site \
+.PHONY: help drift lab lab-down lab-needs test test-needs style types fast-tests page-tests lab-tests preview previews site \
 	upgrade maintain remove_node replace_disk reset bundle $(STAGES)
 
 help:
@@ -65,6 +65,10 @@ lab-needs:
 
 lab-down: .venv/.ready
 	$(PYTHON) -m lab down
+
+# A fresh lab, and what its previews say in docs/previews.md.
+previews: lab-needs .venv/.ready
+	$(PYTHON) -m lab.previews
 
 test: test-needs .venv/.ready style types fast-tests page-tests lab-tests
 

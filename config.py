@@ -4,7 +4,6 @@ It is run, not imported, before the inventory is read.
 """
 
 import ast
-import inspect
 import io
 import sys
 import time
@@ -20,7 +19,8 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_inventory, ctx_state
 from pyinfra_cli import cli
 
-from barekube import checks, summary
+from barekube import api, checks, quick, summary
+from barekube.operations import order
 
 config.REQUIRE_PYINFRA_VERSION = "==3.10.0"
 # A failed host stops neither the others nor, by a question, the run.
@@ -29,10 +29,7 @@ cli._set_fail_prompts = lambda state, config: None
 # pyinfra says its errors itself; gevent would put a traceback before each.
 gevent.get_hub().NOT_ERROR += (PyinfraError,)
 
-# pyinfra has inspect look at each operation's frames. A deploy's are of no module, for which
-# inspect searches all modules, every time: most of what a run on fifty hosts would compute.
-for deploy in Path.cwd().glob("deploys/*.py"):
-    inspect.modulesbyfile.setdefault(str(deploy), "__main__")
+quick.make_pyinfra_quick()
 
 context = click.get_current_context()
 given = context.params
@@ -127,6 +124,7 @@ def host_run(host: Host) -> summary.HostRun:
         failed=host in state.failed_hosts,
         operations=operations,
         would_change=state.meta[host].ops_change,
+        refused=order.refused.get(host.name, ()),
     )
 
 
@@ -164,6 +162,7 @@ def end() -> None:
             broken_off=broken_off or not (preview or executed),
             executed=executed,
             unanswered=unanswered,
+            without_api=api.silent if preview else (),
         )
         if report is not None:
             sys.stdout = sys.__stdout__

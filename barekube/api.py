@@ -28,10 +28,16 @@ ADMIN = "/etc/kubernetes/admin.conf"
 AT_ONCE = 6
 _lock = RLock()
 _opened: dict[str, "Api"] = {}
+# Why the last look found no API though there is a cluster; empty: it found one, or no cluster.
+silent: list[str] = []
 
 
 class Trouble(Exception):
     """The API cannot be used; the message is a phrase that says why."""
+
+
+class NotThere(Trouble):
+    """This machine is no control plane yet."""
 
 
 # What a call of the API can raise, beyond the answers that its caller expects.
@@ -54,7 +60,7 @@ class Api:
         """Raises Trouble if admin.conf cannot be read or no channel can be opened."""
         text = remote.read_secret(host, ADMIN)
         if text is None:
-            raise Trouble(f"{host.name} has no {ADMIN}")
+            raise NotThere(f"{host.name} has no {ADMIN}")
         try:
             config = yaml.safe_load(text)
             user = config["users"][0]["user"]
@@ -124,7 +130,9 @@ def connect(cluster: Cluster, besides: str = "") -> Api:
     Raises Trouble, with a phrase for each control plane, if there is none.
     """
     with _lock:
-        phrases = []
+        phrases: list[str] = []
+        bare: list[str] = []
+        silent.clear()
         for host in settings.control_plane_hosts():
             if host.name == besides:
                 _opened.pop(besides, None)
@@ -139,6 +147,10 @@ def connect(cluster: Cluster, besides: str = "") -> Api:
                 continue
             try:
                 fresh = Api(host, cluster)
+            except NotThere as nothing:
+                phrases.append(str(nothing))
+                bare.append(str(nothing))
+                continue
             except Trouble as trouble:
                 phrases.append(str(trouble))
                 continue
@@ -151,6 +163,7 @@ def connect(cluster: Cluster, besides: str = "") -> Api:
                 _opened[host.name] = fresh
                 return fresh
             phrases.append(f"{host.name}: {lack}")
+        silent.extend(phrases if phrases != bare else [])
         raise Trouble("; ".join(phrases) or "the inventory has no control plane")
 
 

@@ -168,3 +168,11 @@ def names_change(pem: str, wanted: Sequence[str]) -> str | None:
     `wanted` (kubeadm's own, and former ones) do no harm and stay until it is renewed."""
     missing = sorted(set(wanted) - certificate_names(pem))
     return f"certificate of the API server: + {', '.join(missing)}" if missing else None
+
+
+def other_pod(there: str, wanted: str) -> bool:
+    """Whether two texts of a static pod's file make different pods."""
+    try:
+        return bool(yaml.safe_load(there) != yaml.safe_load(wanted))
+    except yaml.YAMLError:
+        return True

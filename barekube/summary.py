@@ -29,11 +29,12 @@ class Outcome(Enum):
     CHANGED = "changed"
     UNCHANGED = "unchanged"
     FAILED = "failed"
+    REFUSED = "refused"
     NOT_FINISHED = "not finished"
     NOT_REACHED = "not reached"
 
 
-_BAD = (Outcome.FAILED, Outcome.NOT_FINISHED, Outcome.NOT_REACHED)
+_BAD = (Outcome.FAILED, Outcome.REFUSED, Outcome.NOT_FINISHED, Outcome.NOT_REACHED)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class HostRun:
     operations: Sequence[Operation] = ()
     # Only in a preview: how many operations would change something.
     would_change: int = 0
+    # The sentences that a preview refused it with.
+    refused: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Run:
     executed: bool = True
     # It asked whether to go on, and nobody was there.
     unanswered: bool = False
+    # Why a preview found no API of the cluster that there is.
+    without_api: Sequence[str] = ()
 
 
 def outcome(host: HostRun, run: Run) -> tuple[Outcome, str]:
@@ -85,6 +90,8 @@ def outcome(host: HostRun, run: Run) -> tuple[Outcome, str]:
     if run.preview:
         if run.broken_off:
             return Outcome.NOT_FINISHED, ""
+        if host.refused:
+            return Outcome.REFUSED, "; ".join(host.refused)
         count = host.would_change
         return (Outcome.CHANGED if count else Outcome.UNCHANGED), str(count or "")
     if any(each.succeeded is None for each in host.operations):
@@ -100,7 +107,7 @@ DRIFT = 3
 def status(run: Run) -> int:
     """The exit status: 0 only if every host of the limit is as it was asked to be."""
     outcomes = {outcome(host, run)[0] for host in run.hosts.values()}
-    if run.broken_off or not run.hosts or outcomes.intersection(_BAD):
+    if run.broken_off or not run.hosts or run.without_api or outcomes.intersection(_BAD):
         return 1
     drift = [PurePath(each).stem for each in run.deploys] == ["drift"]
     return DRIFT if drift and Outcome.CHANGED in outcomes else 0
@@ -119,6 +126,7 @@ def with_plan(printed: str, run: Run) -> str:
     document["summary"] = {
         "preview": run.preview,
         "hosts": hosts,
+        "without_api": list(run.without_api),
         "seconds": round(run.seconds, 1),
         "status": status(run),
         "next": [line.strip() for line in next_command(run)],
@@ -131,9 +139,13 @@ def lines(run: Run) -> list[str]:
     if not run.hosts:
         return ["no host is in this run; look at --limit, --exclude and the inventory"]
     said: dict[Outcome, list[str]] = {each: [] for each in Outcome}
+    refusals: dict[str, list[str]] = {}
     for name, host in run.hosts.items():
         what, words = outcome(host, run)
-        said[what].append(f"{name} ({words})" if words else name)
+        if what is Outcome.REFUSED:
+            refusals.setdefault(words, []).append(name)
+        else:
+            said[what].append(f"{name} ({words})" if words else name)
     result = []
     if not run.executed and not run.preview:
         # Nothing ran, so that "unchanged" would claim to know.
@@ -143,6 +155,10 @@ def lines(run: Run) -> list[str]:
         if hosts:
             label = _PREVIEW.get(what, what.value) if run.preview else what.value
             result.append(f"{label + ':':<14} {_count(hosts, shorten=what not in _BAD)}")
+    for words, hosts in refusals.items():
+        result.append(f"{'refused:':<14} {_count(hosts, shorten=False)}: {words}")
+    if run.without_api:
+        result.append(f"{'API:':<14} no control plane answers ({'; '.join(run.without_api)})")
     result.append(f"{'took:':<14} {duration(run.seconds)}")
     return result + next_command(run)
 

@@ -1,6 +1,6 @@
 """What differs from site.py, for a cron job: run it with --dry (and --json, for a report).
 
-Exit status 0: nothing; 3: something; 1: trouble, or a host that was not reached.
+Exit status 0: nothing; 3: something; 1: trouble (a refusal, a host not reached, no API).
 """
 
 from pyinfra import local

@@ -70,9 +70,7 @@ def brought(
     mine = objects.labelled(api, stage) if stage else []
     todo, troubles = objects.compared(api, documents, mine, executing=state.is_executing)
     if troubles:
-        for sentence in troubles[:-1]:
-            host.log(sentence)
-        yield from refuse(troubles[-1])
+        yield from refuse(*troubles)
         return
     going = _say_left_over(manifests.left_over(mine, [document for _, document in whole]))
     if not todo and not going:

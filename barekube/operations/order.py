@@ -20,6 +20,8 @@ LOCK = (
     " echo {me} >/run/lock/barekube; "
 )
 _REFUSED = StringCommand("false")
+# What a preview has refused, by host.
+refused: dict[str, list[str]] = {}
 
 
 @operation()
@@ -66,9 +68,13 @@ def wait(what: str, limit: int, look: Callable[[], str | None]) -> str | None:
         time.sleep(1)
 
 
-def refuse(sentence: str) -> Generator[StringCommand, None, None]:
-    """Fail this host, and no other, with one sentence; a preview shows it too."""
-    host.log(sentence)
+def refuse(*sentences: str) -> Generator[StringCommand, None, None]:
+    """Fail this host, and no other, with a sentence or more; a preview shows it and fails too."""
+    for sentence in sentences:
+        host.log(sentence)
+    if not state.is_executing:
+        said = refused.setdefault(host.name, [])
+        said.extend(each for each in sentences if each not in said)
     yield _REFUSED
 
 

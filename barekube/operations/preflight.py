@@ -180,9 +180,7 @@ def passed() -> Generator[StringCommand]:
     mine = all_found.get(host.name, [])
     others = sorted(name for name, found in all_found.items() if found and name != host.name)
     if mine:
-        for sentence in mine[:-1]:
-            host.log(sentence)
-        yield from refuse(mine[-1])
+        yield from refuse(*mine)
     elif others:
         yield from refuse(f"nothing is changed here while {', '.join(others)} has problems")
     else:

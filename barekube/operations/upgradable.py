@@ -163,9 +163,7 @@ def _passed(cluster: Cluster) -> Generator[PyinfraCommand]:
         found[host.name] = [*found[host.name], *_cluster_findings(cluster, active, lacking)]
     others = sorted(name for name, sentences in found.items() if sentences)
     if found[host.name]:
-        for sentence in found[host.name][:-1]:
-            host.log(sentence)
-        yield from refuse(found[host.name][-1])
+        yield from refuse(*found[host.name])
     elif others or _silent(active):
         named = ", ".join([*others, *_silent(active)])
         yield from refuse(f"nothing is changed here while {named} has problems")

@@ -4,6 +4,7 @@ A fact's answer may hold more than was asked for, so one answer describes a whol
 """
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -47,6 +48,7 @@ _SETTINGS = "KUBEADM_INIT_DRYRUN_DIR"
 _REFUSED = re.compile(r"(^|\W)false\W*$")
 _WEAVE = "/dev/tcp/127.0.0.1/6784"
 _SYNCED = [*["notrunc 900"] * 20, *["notrunc,fdatasync 3000"] * 100, "end"]
+_OFFERED = ("kubeadm", "kubectl", "kubelet")
 BOOT, _LATER = 1_780_000_000, "Thu 2026-11-05 10:00:00.000000 UTC"
 
 
@@ -132,6 +134,7 @@ def cluster() -> Cluster:
     )
 
 
+@functools.cache
 def _settings() -> list[str]:
     """As SettingsFact's command prints it where nothing differs."""
     pods = {f"kube-{name}.yaml": f"{name}\n" for name in ("apiserver", "scheduler")}
@@ -262,7 +265,10 @@ def _upgradable() -> dict[Any, Any]:
     return {
         "-path /etc/kubernetes/tmp": [*images, "end"],
         "sed -n '/BEGIN CERT": ["var 20000000 40000000", f"clock {time.time()}", "end"],
-        "apt-cache": ["kubelet=1.37.2-1.1", "end"],
+        "apt-cache": [
+            *(f"{each}={v}" for v in ("1.37.2-1.1", "1.37.3-1.1") for each in _OFFERED),
+            "end",
+        ],
         "etcdctl member list": ["health", '[{"endpoint": "https://cp-1", "health": true}]', "end"],
         "vmlinuz": ["running 6.1.0-40-amd64", f"booted {BOOT}", "upgrade openssl", "end"],
     }

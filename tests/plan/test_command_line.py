@@ -2,11 +2,14 @@
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 import pytest
+from pyinfra.api import arguments, inventory, util
 from pyinfra_cli import cli
 
+from barekube import quick
 from tests.plan.conftest import Pyinfra
 
 _BARE = "tests/plan/inventory_bare.py"
@@ -17,6 +20,19 @@ _NOTHING = "--> Nothing was connected to, and nothing was changed."
 def test_the_one_private_name_of_pyinfra_is_there_and_used() -> None:
     assert list(inspect.signature(cli._set_fail_prompts).parameters) == ["state", "config"]
     assert "_set_fail_prompts(state, config)" in inspect.getsource(cli._main)
+
+
+def test_what_is_made_quick_is_what_pyinfra_uses_and_answers_the_same() -> None:
+    order = inspect.getsource(util.get_operation_order_from_stack)
+    assert "stack()" in order
+    assert set(re.findall(r"\bframe\.(\w+)", order)) == {"filename", "lineno"}
+    frames = [each[0] for each in quick._stack()]
+    assert frames == [each[0] for each in inspect.stack()]
+    for frame in frames:
+        place, same = quick._place(frame), inspect.getframeinfo(frame, context=0)
+        assert (place.filename, place.lineno) == (same.filename, same.lineno)
+    assert "in all_global_arguments()" in inspect.getsource(arguments.pop_global_arguments)
+    assert "get_all_connectors()" in inspect.getsource(inventory.Inventory)
 
 
 def _site(folder: Path, inventory: str, **group_data: str) -> str:
@@ -225,6 +241,53 @@ def test_a_comparison_by_itself_tells_by_its_status_whether_something_drifted(
     assert well.status == 0
     lost = pyinfra("tests/plan/inventory_lost.py", "deploys/drift.py", "--dry")
     assert lost.status == 1
+
+
+_FULL = """
+from tests.plan import machines
+
+control_plane = [machines.bare("cp-1", "192.0.2.11")]
+workers = [machines.bare("w-1", "192.0.2.21", {"var": "5000000"})]
+"""
+_NO_ROOM = (
+    "it has 4.9 GB free under /var and a node needs 20; make room, or mount a larger disk there"
+)
+
+
+@pytest.mark.parametrize("deploy", ["preflight", "site", "drift"])
+def test_a_preview_that_refuses_a_host_fails_and_says_with_what(
+    pyinfra: Pyinfra, tmp_path: Path, deploy: str
+) -> None:
+    path = _site(tmp_path, _FULL, all=Path("tests/plan/group_data/all.py").read_text())
+    done = pyinfra(path, f"deploys/{deploy}.py", "--dry", "--json")
+    other = "nothing is changed here while @fake/w-1 has problems"
+    assert done.summary[:2] == [
+        f"refused:       1: @fake/cp-1: {other}",
+        f"refused:       1: @fake/w-1: {_NO_ROOM}",
+    ]
+    assert done.status == 1
+    hosts = json.loads(done.stdout)["summary"]["hosts"]
+    assert hosts["@fake/w-1"] == {"outcome": "refused", "words": _NO_ROOM}
+
+
+_SILENT = """
+from tests.plan import machines
+
+name, data = machines.converged("cp-1", "192.0.2.11")
+data["fake_responses"] = {"cat /etc/kubernetes/admin.conf": "x", **data["fake_responses"]}
+control_plane = [(name, data)]
+workers = [machines.converged("w-1", "192.0.2.21")]
+"""
+
+
+@pytest.mark.parametrize("deploy", ["network", "drift"])
+def test_a_preview_fails_if_the_api_of_a_cluster_is_not_there_to_compare_with(
+    pyinfra: Pyinfra, tmp_path: Path, deploy: str
+) -> None:
+    done = pyinfra(_site(tmp_path, _SILENT, all=_DELAY), f"deploys/{deploy}.py", "--dry")
+    lack = "@fake/cp-1: /etc/kubernetes/admin.conf is damaged"
+    assert f"API:           no control plane answers ({lack})" in done.summary
+    assert done.status == 1
 
 
 def test_a_comparison_by_itself_cannot_be_made_to_change_anything(pyinfra: Pyinfra) -> None:

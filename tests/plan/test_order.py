@@ -40,7 +40,7 @@ def test_workers_join_after_init_and_each_stage_waits_for_the_one_before(pyinfra
 
 
 def test_control_planes_come_one_after_the_other(pyinfra: Pyinfra) -> None:
-    order = _order(pyinfra, "inventory_two")
+    order = _order(pyinfra, "inventory_three")
     milestones = [
         "Control plane on @fake/cp-1",
         "@fake/cp-1 is done",

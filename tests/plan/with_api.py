@@ -9,6 +9,7 @@ from pyinfra_cli.main import main  # first: it patches the sockets for gevent
 
 # ruff: noqa: I001
 import base64
+import functools
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -135,7 +136,12 @@ def kind_of(*, kind: str, api_version: str) -> Kind:
 
 
 def connect(cluster: object, besides: str = "") -> SimpleNamespace:
-    """In the place of barekube.api.connect."""
+    """In the place of barekube.api.connect, which opens one connection a run too."""
+    return _opened()
+
+
+@functools.cache
+def _opened() -> SimpleNamespace:
     core, apps = MagicMock(), MagicMock()
     core.read_node = node
     core.read_namespaced_config_map = config_map

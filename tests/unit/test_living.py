@@ -148,3 +148,16 @@ def test_what_has_a_key_of_its_own_is_not_said_twice(
     settings: dict[str, Any], words: str | None
 ) -> None:
     assert contradiction(replace(HOME, **settings)) == words
+
+
+@pytest.mark.parametrize(
+    ("there", "other"),
+    [
+        ("# by hand\nspec: {a: 1}\n", False),
+        ("spec: {a: 2}\n", True),
+        ("", True),
+        ("spec: [\n", True),
+    ],
+)
+def test_only_what_makes_another_pod_is_waited_for(there: str, other: bool) -> None:
+    assert living.other_pod(there, "spec: {a: 1}\n") is other

@@ -63,6 +63,25 @@ def test_a_preview_fails_only_if_a_host_could_not_be_looked_at(bad: HostRun) -> 
     assert summary.status(replace(preview, hosts={"cp-1": looked_at, "w-1": bad})) == 1
 
 
+@pytest.mark.parametrize("deploy", ["deploys/host.py", "deploys/drift.py"])
+def test_a_preview_that_refuses_or_could_not_ask_the_api_is_neither_0_nor_drift(
+    deploy: str,
+) -> None:
+    fine = HostRun(True, False, would_change=1)
+    refused = HostRun(True, False, would_change=1, refused=["no room; make some", "no time"])
+    run = replace(_RUN, preview=True, executed=False, deploys=[deploy])
+    here = replace(run, hosts={"cp-1": fine, "w-1": refused, "w-2": refused})
+    assert summary.status(here) == 1
+    assert summary.lines(here)[:2] == [
+        "would change:  1: cp-1 (1)",
+        "refused:       2: w-1, w-2: no room; make some; no time",
+    ]
+    silent = replace(run, hosts={"cp-1": fine}, without_api=["cp-1: its API does not answer"])
+    assert summary.status(silent) == 1
+    line = "API:           no control plane answers (cp-1: its API does not answer)"
+    assert line in summary.lines(silent)
+
+
 def test_a_preview_with_changes_says_the_command_that_makes_them() -> None:
     looked_at = HostRun(True, False, [Operation("a", None, False)], would_change=2)
     run = replace(
