@@ -114,7 +114,7 @@ def stage(
         ssh(name, "wipefs -qa /dev/ubdb")
 
 
-def _ceph_says(*, unwell: bool) -> dict[str, Any]:
+def ceph_says(*, unwell: bool) -> dict[str, Any]:
     details: dict[str, Any] = {
         "AUTH_INSECURE_CLIENT_KEY_TYPE": {"severity": "HEALTH_WARN", "message": "keys are AES"},
         "OSD_DOWN": {"severity": "HEALTH_WARN", "message": "1 osds down"} if unwell else None,
@@ -123,14 +123,14 @@ def _ceph_says(*, unwell: bool) -> dict[str, Any]:
     return {"health": "HEALTH_WARN", "fsid": FSID, "details": details, "lastChecked": checked}
 
 
-def _patch(kubectl: list[str], what: str, status: dict[str, Any]) -> None:
+def patch_status(kubectl: list[str], what: str, status: dict[str, Any]) -> None:
     words = ["-n", "rook-ceph", "patch", what, "--subresource=status", "--type=merge", "-p"]
     patch = json.dumps({"status": status})
     subprocess.run([*kubectl, *words, patch], capture_output=True, check=False)
 
 
 @contextmanager
-def _operator(kubectl: list[str], unwell: float = 0) -> Iterator[None]:
+def operator(kubectl: list[str], unwell: float = 0) -> Iterator[None]:
     """What Rook would say: each object is ready, and Ceph is well after `unwell` seconds."""
     done = threading.Event()
     driver = "apiVersion: storage.k8s.io/v1\nkind: CSIDriver\nmetadata: {{name: {}}}\n---\n"
@@ -145,9 +145,9 @@ def _operator(kubectl: list[str], unwell: float = 0) -> Iterator[None]:
                 if subprocess.run(there, capture_output=True, check=False).returncode:
                     continue
                 began.append(time.monotonic())
-                ceph = _ceph_says(unwell=time.monotonic() - began[0] < unwell)
+                ceph = ceph_says(unwell=time.monotonic() - began[0] < unwell)
                 said = {"ceph": ceph} if what.startswith("cephcluster") else {}
-                _patch(kubectl, what, {"phase": "Ready", **said})
+                patch_status(kubectl, what, {"phase": "Ready", **said})
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -243,7 +243,7 @@ def test_the_stage_waits_for_each_step_and_a_second_run_changes_nothing(
         "Apply Rook's common stand-in",
     ]
     assert "CephCluster rook-ceph/rook-ceph: from " in shown.text
-    with _operator(kubectl, unwell=90):
+    with operator(kubectl, unwell=90):
         run = stage("storage", manifests, "-y")
     assert run.status == 0, run.text[-6000:]
     assert "waits for the Ceph cluster" in run.text
@@ -280,7 +280,7 @@ def test_a_kind_that_left_the_manifests_is_named_and_never_deleted(
     text = (manifests / "pools.yaml").read_text()
     kept = [each for each in text.split("---\n") if "ceph-block-retain" not in each]
     (manifests / "pools.yaml").write_text("---\n".join(kept))
-    with _operator(kubectl):
+    with operator(kubectl):
         run = stage("storage", manifests, "-y", "--data", "prune=true")
     assert run.status == 0, run.text[-4000:]
     assert (
@@ -292,47 +292,6 @@ def test_a_kind_that_left_the_manifests_is_named_and_never_deleted(
 
 
 # In the place of an OSD, bound to its host as Rook binds one.
-_OSD = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: rook-ceph-osd-0, namespace: rook-ceph, labels: {app: rook-ceph-osd}}
-spec:
-  selector: {matchLabels: {app: rook-ceph-osd}}
-  template:
-    metadata: {labels: {app: rook-ceph-osd}}
-    spec:
-      nodeSelector: {kubernetes.io/hostname: worker-1}
-      terminationGracePeriodSeconds: 0
-      containers:
-        - name: osd
-          image: registry.k8s.io/e2e-test-images/agnhost:2.66.1
-          args: [pause]
-"""
-
-
-def test_a_storage_host_goes_once_ceph_is_well_and_is_done_once_it_is_well_again(
-    stage: Callable[..., Run], manifests: Path, kubectl: list[str]
-) -> None:
-    with _operator(kubectl):
-        run = stage("storage", manifests, "-y")
-    assert run.status == 0, run.text[-4000:]
-    subprocess.run([*kubectl, "apply", "-f", "-"], input=_OSD, text=True, check=True)
-    rollout = ["-n", "rook-ceph", "rollout", "status", "deploy/rook-ceph-osd-0", "--timeout=120s"]
-    subprocess.run([*kubectl, *rollout], check=True)
-    booted = ssh("worker-1", "cat /proc/sys/kernel/random/boot_id")
-    words = ["-y", "--data", "reboot=true", "--limit", "worker-1"]
-    _patch(kubectl, "cephcluster/rook-ceph", {"ceph": _ceph_says(unwell=True)})
-    with _operator(kubectl, unwell=60):
-        run = stage("maintain", manifests, *words)
-    assert run.status == 0, run.text[-4000:]
-    assert "waiting for Ceph, " in run.text
-    assert "OSD_DOWN: 1 osds down" in run.text
-    assert ssh("worker-1", "cat /proc/sys/kernel/random/boot_id") != booted
-    get = [*kubectl, "get", "node", "worker-1", "-o", "jsonpath={.spec.unschedulable}"]
-    assert subprocess.run(get, capture_output=True, check=True).stdout == b""
-    run = stage("remove_node", manifests, "-y", "--data", "node=worker-1")
-    assert run.status == 1
-    assert "worker-1 carries Ceph's osd.0: their copies of the data would be lost" in run.text
 
 
 def _kinds_of_rook() -> Path | None:
