@@ -1,4 +1,7 @@
-"""Every kind of drift at once: what the preview lists is what the run does, by the recorder."""
+"""Every kind of drift at once: what the preview lists is what the run does, by the recorder.
+
+    .venv/bin/python -m pytest tests/drills/test_drift.py
+"""
 
 import json
 import re
