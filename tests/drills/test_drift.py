@@ -1,6 +1,6 @@
 """Every kind of drift at once: what the preview lists is what the run does, by the recorder.
 
-    .venv/bin/python -m pytest tests/drills/test_drift.py
+.venv/bin/python -m pytest tests/drills/test_drift.py
 """
 
 import json
