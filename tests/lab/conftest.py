@@ -59,6 +59,10 @@ def deploy() -> Deploy:
             check=False,
             env=os.environ | {"BAREKUBE_LAB_EXTRA": extra},
         )
+        # pytest shows it where a test fails.
+        print(
+            f"pyinfra {' '.join(arguments)}: {done.returncode}", done.stdout, done.stderr, sep="\n"
+        )
         return Run(done, time.monotonic() - began)
 
     return run
