@@ -127,19 +127,19 @@ def _make(
 
 def _clear(api: Api) -> str | None:
     """What is left after all that verify makes was deleted; None: nothing."""
-    for space in verify.SPACES:
-        found(api.core.delete_namespace, space)
     mine = {"label_selector": f"{manifests.STAGE_LABEL}=verify"}
     behind = k8s.NetworkingV1Api(api.client)
-    for kind in (
-        api.apps.delete_collection_namespaced_deployment,
-        api.core.delete_collection_namespaced_service,
-        behind.delete_collection_namespaced_ingress,
-    ):
-        kind(doors.ONLINE, **mine)
 
     def lacking() -> str | None:
         there = [each for each in verify.SPACES if found(api.core.read_namespace, each)]
+        for space in there:
+            found(api.core.delete_namespace, space)
+        for kind in (
+            api.apps.delete_collection_namespaced_deployment,
+            api.core.delete_collection_namespaced_service,
+            behind.delete_collection_namespaced_ingress,
+        ):
+            found(kind, doors.ONLINE, **mine)
         return f"namespace {there[0]}" if there else None
 
     return wait("what verify made to go", _GONE_LIMIT, lacking)
