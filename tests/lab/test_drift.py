@@ -1,7 +1,4 @@
-"""Every kind of drift at once: what the preview lists is what the run does, by the recorder.
-
-.venv/bin/python -m pytest tests/drills/test_drift.py
-"""
+"""Every kind of drift at once: what the preview lists is what the run does, by the recorder."""
 
 import json
 import re
