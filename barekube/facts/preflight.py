@@ -1,7 +1,9 @@
 """What preflight asks a host: hardware, system, clock, leftovers, and whom it reaches."""
 
 import time
+from base64 import b64decode
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pyinfra.api import FactBase, FactProcessError, QuoteString, StringCommand
 
@@ -55,28 +57,51 @@ class CheckupFact(FactBase[Checkup | None]):
         return Checkup.parse(values, foreign, now)
 
 
-class Unanswered(FactBase[list[str] | None]):
-    """Those of `urls` that the host cannot download; None: not known.
+class Downloads(NamedTuple):
+    """Which URLs a host cannot download, and the texts of the keys that it can, by their URLs."""
 
-    With apt's own downloader, which is on every Debian. `ca` is the text of a CA to trust.
+    silent: list[str]
+    keys: dict[str, str]
+
+
+class Sources(FactBase[Downloads | None]):
+    """What the host gets of `urls` and `keys`; None: not known.
+
+    With apt's own downloader, which is on every Debian, started once for all of them. `ca` is the
+    text of a CA to trust.
     """
 
-    def command(self, urls: Sequence[str], ca: str = "") -> StringCommand:
+    def command(self, urls: Sequence[str], keys: Sequence[str], ca: str = "") -> StringCommand:
         trust = '-o Acquire::https::CaInfo="$d/ca"' if ca else ""
+        everything = [QuoteString(url) for url in (*urls, *keys)]
+        said: list[str | QuoteString] = []
+        for number, url in enumerate(everything):
+            kept = f'"$d/{number}"'
+            if number < len(urls):
+                said += [f"[ -e {kept} ] || echo silent", url, ";"]
+            else:
+                said += [f"[ ! -e {kept} ] || echo key", url, f"$(base64 -w0 {kept});"]
         return StringCommand(
             "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT; printf %s",
             QuoteString(ca),
-            '>"$d/ca"; for u in',
-            *map(QuoteString, urls),
-            "; do /usr/lib/apt/apt-helper -qq -o APT::Sandbox::User=root -o Acquire::Retries=0",
-            f"-o Acquire::https::Timeout=10 -o Acquire::http::Timeout=10 {trust}",
-            'download-file "$u" "$d/f" >/dev/null 2>&1 || echo "$u"; done; echo end',
+            '>"$d/ca"; /usr/lib/apt/apt-helper -qq -o APT::Sandbox::User=root',
+            "-o Acquire::Retries=0 -o Acquire::https::Timeout=10 -o Acquire::http::Timeout=10",
+            f"{trust} download-file",
+            # After each its file, and a checksum, which nobody knows.
+            *(each for n, url in enumerate(everything) for each in (url, f'"$d/{n}" ""')),
+            ">/dev/null 2>&1;",
+            *said,
+            "echo end",
         )
 
-    def process(self, output: list[str]) -> list[str]:
+    def process(self, output: list[str]) -> Downloads:
         if output[-1] != "end":
             raise FactProcessError("the host's answer was cut off; run again")
-        return output[:-1]
+        lines = [line.split() for line in output[:-1]]
+        return Downloads(
+            [words[1] for words in lines if words[0] == "silent"],
+            {words[1]: b64decode(words[2]).decode() for words in lines if words[0] == "key"},
+        )
 
 
 # Refused is good: the packet came there and back. A datagram is answered by "port unreachable";

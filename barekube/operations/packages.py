@@ -26,18 +26,13 @@ FINISH = "dpkg --configure -a --force-confold >/dev/null || true"
 
 
 class AptKey(FactBase[str | None]):
-    """The text of a key file as the host downloads it; None: not known.
+    """The text of a key file as the host downloads it; None: not known."""
 
-    `ca` is the text of a CA to trust, where apt does not know it yet.
-    """
-
-    def command(self, url: str, ca: str = "") -> StringCommand:
+    def command(self, url: str) -> StringCommand:
         # apt-helper knows apt's own CAs and proxies, and is on every Debian.
-        trust = '-o Acquire::https::CaInfo="$d/ca" -o APT::Sandbox::User=root' if ca else ""
         return StringCommand(
-            "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT && printf %s",
-            QuoteString(ca),
-            f'>"$d/ca" && /usr/lib/apt/apt-helper -qq {trust} download-file',
+            "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT"
+            " && /usr/lib/apt/apt-helper -qq download-file",
             QuoteString(url),
             '"$d/key" >&2 && cat "$d/key" && echo end',
         )

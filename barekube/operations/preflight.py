@@ -9,11 +9,10 @@ from pyinfra.api import Host, StringCommand, operation
 
 from barekube import preflight, remote, rook, settings, versions
 from barekube.cluster import Cluster
-from barekube.facts.preflight import CheckupFact, SyncTimes, Unanswered, Unreached
+from barekube.facts.preflight import CheckupFact, Sources, SyncTimes, Unreached
 from barekube.operations import disks as disk_operations
 from barekube.operations import packages
 from barekube.operations.order import refuse
-from barekube.operations.packages import AptKey
 from barekube.preflight import Checkup, Wanted
 
 # What each host said: once while preparing, once while executing.
@@ -78,25 +77,24 @@ def _sources(other: Host, said: Checkup) -> list[str]:
     indexes = {source.index(versions.DEBIAN_ARCHITECTURES[arch]): source for source in sources}
     urls += [url for url in indexes if bundle and url]
     ca = Path(other.data.bundle_ca).read_text() if bundle else ""
-    silent = other.get_fact(Unanswered, urls=urls, ca=ca)
-    if silent is None:
+    signed = [source for source in sources if source.name != "debian"]
+    got = other.get_fact(Sources, urls=urls, keys=[each.key_url for each in signed], ca=ca)
+    if got is None:
         return ["its sources cannot be tried; mend the error above, then run again"]
-    deaf = [url for url in silent if url not in indexes]
+    deaf = [url for url in got.silent if url not in indexes]
     if deaf:
         return [f"{url} does not answer; mend its network, or group_data's source" for url in deaf]
-    if silent:
+    if got.silent:
         return [
             f"the bundle has no {indexes[url].name} packages of {said.codename} for {arch}; run"
             f" `python -m bundle build --arch {arch}` on the machine that it is on"
-            for url in silent
+            for url in got.silent
         ]
-    result = []
-    for name in ("containerd", "kubernetes"):
-        source = settings.source(name, release)
-        text = other.get_fact(AptKey, url=source.key_url, ca=ca)
-        if text is None or not packages.is_key(source.fingerprint, text):
-            result.append(packages.wrong_key(source))
-    return result
+    return [
+        packages.wrong_key(source)
+        for source in signed
+        if not packages.is_key(source.fingerprint, got.keys.get(source.key_url, ""))
+    ]
 
 
 @operation()

@@ -1,6 +1,7 @@
 """What preflight refuses, through the real command line: a sentence, status 1, nothing changed."""
 
 import shutil
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.plan.conftest import Pyinfra, Result
 
 _ONE_MASTER = "control_plane = [machines.bare('cp-1', '192.0.2.11')]\n"
 _WORKER = "workers = [machines.bare('w-1', '192.0.2.21', {said!r}, {answers!r})]\n"
-_KEY = machines._key("another")[0].splitlines()
+_KEY = b64encode(machines._key("another")[0].encode()).decode()
 
 
 def _run(
@@ -93,7 +94,7 @@ def _said(done: Result, host: str) -> list[str]:
         ),
         pytest.param(
             {"trusts": "1"},
-            {"for u in": ["https://registry.k8s.io/v2/", "end"]},
+            {"download-file": ["silent https://registry.k8s.io/v2/", "end"]},
             "https://registry.k8s.io/v2/ does not answer; mend its network, or group_data's source",
             id="a source that does not answer",
         ),
@@ -131,7 +132,8 @@ def test_one_host_that_would_fail_later_stops_all_before_anything_is_changed(
 def test_an_apt_key_that_is_not_the_wanted_one_is_found_before_anything_is_changed(
     pyinfra: Pyinfra, tmp_path: Path
 ) -> None:
-    answers = {"for u in": ["end"], '"$d/key"': [*_KEY, "end"]}
+    key = f"key https://download.docker.com/linux/debian/gpg {_KEY}"
+    answers = {"download-file": [key, "end"]}
     worker = _WORKER.format(said={"trusts": "1"}, answers=answers)
     done = _run(pyinfra, tmp_path, _ONE_MASTER + worker)
     wanted = machines._key("containerd")[1]

@@ -1,6 +1,10 @@
 """Whether the sources of a host have what its CPU needs."""
 
+import subprocess
+import threading
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +13,7 @@ from pyinfra.api import Host
 from pyinfra.context import ctx_host
 
 from barekube import versions
+from barekube.facts.preflight import Sources
 from barekube.operations import packages, preflight
 from group_data import all as defaults
 from tests.unit.harness import FakeHost
@@ -47,8 +52,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def _said(silent: list[str], data: dict[str, Any]) -> tuple[list[str], tuple[str, ...]]:
     answers: dict[str, list[str] | None] = {
-        "Unanswered": [*silent, "end"],
-        "AptKey": ["key", "end"],
+        "Sources": [*(f"silent {url}" for url in silent), "end"]
     }
     host = Asked("pi-1", answers, data)
     with ctx_host.use(host):
@@ -85,3 +89,20 @@ def test_a_bundle_that_does_not_answer_at_all_is_not_called_incomplete(
 def test_upstream_is_not_asked_for_a_list(data: dict[str, Any]) -> None:
     _, asked = _said([], {**data, "bundle_url": None})
     assert not any("binary-" in url for url in asked)
+
+
+def test_one_run_of_apts_downloader_tells_what_answers_and_brings_the_keys(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "Release").write_text("")
+    (tmp_path / "it's a key").write_text("a\nkey\n")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        there = f"http://127.0.0.1:{server.server_port}"
+        urls = [f"{there}/Release", f"{there}/nowhere", "http://127.0.0.2:1/Release"]
+        key, lost = f"{there}/it's%20a%20key", f"{there}/lost"
+        command = Sources().command(urls, [key, lost]).get_raw_value()
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+        server.shutdown()
+    assert Sources().process(done.stdout.splitlines()) == (urls[1:], {key: "a\nkey\n"})
