@@ -4,13 +4,15 @@ Pods go by the eviction API, which heeds budgets. Those of DaemonSets and static
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 from pyinfra.api import Host
 
 from barekube.api import Api, found
+from barekube.nodes import pod_trouble
+from barekube.upgrade import selects
 
 _PATIENCE = 120
 _MIRROR = "kubernetes.io/config.mirror"
@@ -41,35 +43,37 @@ def alone(pods: Sequence[k8s.V1Pod]) -> str | None:
     )
 
 
-def held_by(pod: k8s.V1Pod, budgets: Sequence[k8s.V1PodDisruptionBudget]) -> str:
-    """The budgets that hold a pod, or an empty text."""
-    labels: Mapping[str, str] = pod.metadata.labels or {}
-    names = [
-        budget.metadata.name
+def holding(
+    pod: k8s.V1Pod, budgets: Sequence[k8s.V1PodDisruptionBudget]
+) -> list[k8s.V1PodDisruptionBudget]:
+    """The budgets that hold a pod."""
+    return [
+        budget
         for budget in budgets
         if budget.metadata.namespace == pod.metadata.namespace
         and not budget.status.disruptions_allowed
-        and _selects(budget.spec.selector, labels)
+        and selects(budget.spec.selector, pod.metadata.labels or {})
     ]
-    return ", ".join(names)
 
 
-def _selects(selector: k8s.V1LabelSelector | None, labels: Mapping[str, str]) -> bool:
-    if selector is None:
-        return False
-    if not set((selector.match_labels or {}).items()) <= set(labels.items()):
-        return False
-    for each in selector.match_expressions or []:
-        value = labels.get(each.key)
-        fits = {
-            "In": value in (each.values or ()),
-            "NotIn": value not in (each.values or ()),
-            "Exists": value is not None,
-            "DoesNotExist": value is None,
-        }
-        if not fits[each.operator]:
-            return False
-    return True
+def held(
+    pod: k8s.V1Pod,
+    budgets: Sequence[k8s.V1PodDisruptionBudget],
+    beside: Sequence[k8s.V1Pod],
+    seconds: int,
+) -> str:
+    """The sentence for a pod that budgets hold; `beside` are the pods of its namespace, of which
+    one that does not get on is the cause."""
+    mine = holding(pod, budgets)
+    names = ", ".join(each.metadata.name for each in mine) or "that nobody can see"
+    stays = f"{_name(pod)} is held by the budget {names} for {seconds} s"
+    for other in beside:
+        counted = any(selects(each.spec.selector, other.metadata.labels or {}) for each in mine)
+        if counted and (why := pod_trouble(other)):
+            return (
+                f"{stays}, as long as another does not run ({why}); mend that, then run this again"
+            )
+    return f"{stays}; let it have one more replica, or delete the budget, then run this again"
 
 
 def drain(host: Host, api: Api, node_name: str, limit: int) -> str | None:
@@ -133,15 +137,9 @@ def _evicted(api: Api, pod: k8s.V1Pod) -> bool:
 def _stuck(api: Api, going: Sequence[k8s.V1Pod], refused: Sequence[k8s.V1Pod], seconds: int) -> str:
     if not refused:
         return f"{_name(going[0])} does not end in {seconds} s; look at `kubectl describe` of it"
-    pod = refused[0]
-    budgets = k8s.PolicyV1Api(api.client).list_namespaced_pod_disruption_budget(
-        pod.metadata.namespace
-    )
-    by = held_by(pod, budgets.items) or "a budget"
-    return (
-        f"{_name(pod)} is held by the budget {by} for {seconds} s; let it have one more replica, or"
-        " delete the budget, then run this again"
-    )
+    pod, space = refused[0], refused[0].metadata.namespace
+    budgets = k8s.PolicyV1Api(api.client).list_namespaced_pod_disruption_budget(space).items
+    return held(pod, budgets, api.core.list_namespaced_pod(space).items, seconds)
 
 
 def _name(pod: k8s.V1Pod) -> str:

@@ -83,7 +83,7 @@ def ask(api: Api) -> upgrade.State:
     config = api.core.read_namespaced_config_map("kubeadm-config", "kube-system").data
     proxy = api.apps.read_namespaced_daemon_set("kube-proxy", "kube-system")
     there = api.core.list_node().items
-    pods = api.core.list_namespaced_pod("kube-system", label_selector="tier=control-plane").items
+    pods = api.core.list_namespaced_pod("kube-system").items
     troubled = {
         each.metadata.name: nodes.why_not_ready(each) or "it is not Ready"
         for each in there
@@ -100,7 +100,7 @@ def ask(api: Api) -> upgrade.State:
         servers={
             pod.spec.node_name: upgrade.tag(pod.spec.containers[0].image)
             for pod in pods
-            if pod.metadata.labels.get("component") == "kube-apiserver"
+            if (pod.metadata.labels or {}).get("component") == "kube-apiserver"
         },
         proxy=upgrade.tag(proxy.spec.template.spec.containers[0].image),
         cordoned=frozenset(

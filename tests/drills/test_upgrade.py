@@ -20,10 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from barekube import versions
+from barekube import doors, versions
 from lab.paths import DISKS
 from tests.drills.test_power_cuts import LOGS, NAMES, _copy, _lab, _pyinfra
-from tests.lab.conftest import PYINFRA
+from tests.lab.conftest import PYINFRA, Run
 from tests.lab.recorder import repository_root, ssh
 
 SEED = os.environ.get("BAREKUBE_SEED", "1")
@@ -45,6 +45,8 @@ spec:
     metadata: {labels: {app: shop}}
     spec:
       terminationGracePeriodSeconds: 30
+      # A drained worker's pod needs another that takes it: the lab has one beside the edge host.
+      tolerations: [{key: EDGE, operator: Exists}]
       topologySpreadConstraints:
         - maxSkew: 1
           topologyKey: kubernetes.io/hostname
@@ -74,6 +76,7 @@ spec: {MINIMUM, selector: {matchLabels: {app: shop}}}
 
 def _shop(minimum: int) -> None:
     text = _SHOP.replace("IMAGE", versions.IMAGES["agnhost"]).replace("PORT", str(NODE_PORT))
+    text = text.replace("EDGE", doors.TAINT["key"])
     text = text.replace("MINIMUM", f"minAvailable: {minimum}")
     ssh("cp-1", f"{KUBECTL} apply -f - <<'END'\n{text}\nEND")
     ssh("cp-1", f"{KUBECTL} rollout status deployment/shop --timeout=150s")
@@ -105,6 +108,10 @@ class Client:
             except (OSError, urllib.error.URLError) as error:
                 self.failed.append(f"{time.strftime('%X')} {error}")
 
+    def told(self, run: Run) -> str:
+        ends = f", {self.failed[0]} to {self.failed[-1]}" if self.failed else ""
+        return f"\n{run.seconds:.0f} s, {self.asked} requests, {len(self.failed)} failed{ends}"
+
 
 @pytest.fixture(scope="module")
 def deployed() -> Iterator[Path]:
@@ -113,6 +120,7 @@ def deployed() -> Iterator[Path]:
     _lab("up")
     run = _pyinfra("deploys/site.py", "-y", "--data", f"kubernetes_version={OLD}")
     assert run.status == 0, run.text[-6000:]
+    print(f"\nsite.py with {OLD}: {run.seconds:.0f} s")
     _shop(minimum=1)
     for name in NAMES:
         _lab("ssh", name, "sync")
@@ -177,7 +185,8 @@ def test_an_upgrade_of_a_minor_fails_no_request_and_leaves_nothing_to_do(deploye
     _restore()
     with Client() as client:
         run = _pyinfra("deploys/upgrade.py", "-y")
-    print(f"\nupgrade: {run.seconds:.0f} s, {client.asked} requests, {len(client.failed)} failed")
+    print(client.told(run))
+    (LOGS / "upgrade.log").write_text(run.text)
     assert run.status == 0, run.text[-8000:]
     assert client.failed == []
     assert client.asked > run.seconds
@@ -230,7 +239,7 @@ def test_maintenance_reboots_one_machine_at_a_time_and_fails_no_request(deployed
         run = _pyinfra(
             "deploys/maintain.py", "-y", "--data", "reboot=true", *data, "--limit", "workers"
         )
-    print(f"\nmaintain: {run.seconds:.0f} s, {client.asked} requests, {len(client.failed)} failed")
+    print(client.told(run))
     assert run.status == 0, run.text[-8000:]
     assert client.failed == []
     after = {name: ssh(name, "cat /proc/sys/kernel/random/boot_id") for name in NAMES}

@@ -57,4 +57,22 @@ def test_the_budget_that_holds_a_pod_is_the_one_that_selects_it_and_allows_nothi
         _budget("elsewhere", 0, match_labels={"app": "db"}),
         _budget("tight", 0, match_expressions=[mine]),
     ]
-    assert drain.held_by(_pod("web"), budgets) == "tight"
+    assert [each.metadata.name for each in drain.holding(_pod("web"), budgets)] == ["tight"]
+
+
+def test_a_pod_that_a_budget_holds_is_told_with_what_keeps_another_from_taking_over() -> None:
+    budgets = [_budget("tight", 0, match_labels={"app": "web"})]
+    alone = drain.held(_pod("web"), budgets, [_pod("web")], 130)
+    assert alone == (
+        "pod shop/web is held by the budget tight for 130 s; let it have one more replica, or"
+        " delete the budget, then run this again"
+    )
+    new = _pod("web-2", phase="Pending")
+    words = "0/3 nodes are available: 3 node(s) had untolerated taint(s)"
+    new.status.conditions = [k8s.V1PodCondition(type="PodScheduled", status="False", message=words)]
+    assert drain.held(_pod("web"), budgets, [_pod("web"), new], 130) == (
+        "pod shop/web is held by the budget tight for 130 s, as long as another does not run"
+        f" (web-2: {words}); mend that, then run this again"
+    )
+    new.metadata.labels = {"app": "another"}
+    assert drain.held(_pod("web"), budgets, [_pod("web"), new], 130) == alone
