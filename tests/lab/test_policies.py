@@ -3,6 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -56,7 +57,10 @@ def _expect(kubectl: list[str], wanted: dict[tuple[str, str], bool]) -> None:
     targets = {"web": f"{web}:8080", "API": API}
     end = time.monotonic() + 30
     while True:
-        found = {(a, b): _passes(kubectl, a, targets[b]) for a, b in wanted}
+        # At once: what is kept out waits for names and answers that do not come.
+        with ThreadPoolExecutor() as pool:
+            said = pool.map(lambda way: _passes(kubectl, way[0], targets[way[1]]), wanted)
+            found = dict(zip(wanted, said, strict=True))
         if found == wanted or time.monotonic() > end:
             break
     assert found == wanted
