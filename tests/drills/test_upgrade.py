@@ -34,6 +34,8 @@ OLD, NEW = versions.FORMER["kubernetes"], versions.KUBERNETES
 DEPLOYED = LOGS / "deployed-disks"
 NODE_PORT = 30080
 KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
+_CACHE = Path.home() / ".cache/barekube"
+_OUTSIDE = [str(_CACHE / "bin/kubectl"), "--kubeconfig", str(_CACHE / "lab/kubeconfig")]
 _SHOP = """\
 apiVersion: apps/v1
 kind: Deployment
@@ -83,21 +85,46 @@ def _shop(minimum: int) -> None:
 
 
 class Client:
-    """Asks a Service all the time, and counts."""
+    """Asks a Service all the time, and counts; notes what is behind it, and since when, for whoever
+    has to find out why a request failed."""
 
     def __init__(self) -> None:
         self.asked = 0
         self.failed: list[str] = []
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._threads = [threading.Thread(target=each) for each in (self._run, self._note)]
 
     def __enter__(self) -> "Client":
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
+
+    def _note(self) -> None:
+        """Write each change of what is behind the Service."""
+        ask = ["get", "endpointslices", "-l", "kubernetes.io/service-name=shop", "-o", "json"]
+        before = None
+        with (LOGS / "endpoints.log").open("w") as log:
+            while not self._end.wait(0.5):
+                done = subprocess.run([*_OUTSIDE, *ask], capture_output=True, check=False)
+                items = json.loads(done.stdout or "{}").get("items", [])
+                now = [
+                    (
+                        each["targetRef"]["name"],
+                        each["nodeName"],
+                        each["addresses"],
+                        each["conditions"],
+                    )
+                    for item in items
+                    for each in item.get("endpoints") or []
+                ]
+                if now != before:
+                    before = now
+                    print(time.strftime("%X"), done.stderr or now, file=log, flush=True)
 
     def _run(self) -> None:
         while not self._end.wait(0.1):
@@ -121,6 +148,7 @@ def deployed() -> Iterator[Path]:
     run = _pyinfra("deploys/site.py", "-y", "--data", f"kubernetes_version={OLD}")
     assert run.status == 0, run.text[-6000:]
     print(f"\nsite.py with {OLD}: {run.seconds:.0f} s")
+    _lab("kubeconfig")
     _shop(minimum=1)
     for name in NAMES:
         _lab("ssh", name, "sync")
