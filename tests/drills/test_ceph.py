@@ -22,7 +22,12 @@ from tests.lab.recorder import ssh
 
 HOST = "storage-1"
 # What a machine of the lab has room for; Ceph's daemons fit themselves to their limits.
-_SMALLER = (("memory: 4Gi", "memory: 1536Mi"), ("memory: 1Gi", "memory: 640Mi"))
+_SMALLER = (
+    ("memory: 4Gi", "memory: 1536Mi"),
+    ("memory: 1Gi", "memory: 640Mi"),
+    ("cpu: 500m", "cpu: 50m"),
+    ("cpu: 250m", "cpu: 50m"),
+)
 
 
 @pytest.fixture(scope="module")
