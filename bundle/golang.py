@@ -79,7 +79,7 @@ def recorded_by_pip(record: Path) -> dict[Path, str]:
     with record.open(newline="") as file:
         for name, digest, _ in csv.reader(file):
             kind, _, value = digest.partition("=")
-            # pip puts a wheel's scripts where --target says, and records where they would have gone.
+            # A wheel's scripts are recorded where they would have gone without --target.
             if kind == "sha256" and not name.startswith("../"):
                 digests[top / name] = base64.urlsafe_b64decode(f"{value}==").hex()
     return digests

