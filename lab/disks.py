@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bundle.machine import run
 from lab import shell
+from lab.errors import LabError
 from lab.hosts import GATEWAY, Host
 from lab.paths import DISKS, KEY, KNOWN_HOSTS
 
@@ -20,7 +21,10 @@ def data_disks(host: Host) -> list[Path]:
 
 
 def make(host: Host, image: Path) -> None:
-    """Make the disks of a host; none of them may be there yet. Raises BundleError."""
+    """Make the disks of a host; none of them may be there yet.
+
+    Raises BundleError or LabError if they cannot be made.
+    """
     target = root_disk(host)
     DISKS.mkdir(parents=True, exist_ok=True)
     new = target.with_suffix(".new")
@@ -63,6 +67,14 @@ def _identify(host: Host, disk: Path, work: Path) -> None:
         what=f"giving {host.name} its identity",
         stdin="\n".join(script).encode(),
     )
+    # debugfs ends with 0 whatever it could not write.
+    reading = [f"dump {path} {work}/read{number}" for number, path in enumerate(files)]
+    what = f"reading the identity of {host.name}"
+    run(["debugfs", "-f", "/dev/stdin", disk], what=what, stdin="\n".join(reading).encode())
+    for number, (path, (content, _)) in enumerate(files.items()):
+        read = work / f"read{number}"
+        if not read.exists() or read.read_bytes() != content:
+            raise LabError(f"{path} was not written to {host.name}'s disk; is {disk.parent} full?")
 
 
 def _card(host: Host, number: int) -> str:
