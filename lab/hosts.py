@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -71,15 +72,29 @@ class Lab:
         raise LabError(f"the lab has no host {name}; it has {known}")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML of which nothing is dropped in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise LabError(f"{key.value} is there again in line {line}; keep one of them")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load(file: Path = FILE) -> Lab:
     """Read the file. Raises LabError, with the first thing that is wrong and what to write."""
     try:
-        content = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        content = yaml.load(file.read_text(), _Loader)  # noqa: S506 - it is a SafeLoader
+    except (yaml.YAMLError, OSError, ValueError) as error:
         raise LabError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("hosts"), dict):
+    listed = content.get("hosts") if isinstance(content, dict) else None
+    if not isinstance(listed, dict) or not listed:
         raise LabError(f"{file} has no `hosts:` with a host a line")
-    hosts = tuple(_host(name, values) for name, values in content["hosts"].items())
+    hosts = tuple(_host(name, values) for name, values in listed.items())
     for field in ("address", "outer"):
         seen: dict[str, str] = {}
         for host in hosts:
@@ -96,7 +111,7 @@ def _host(name: Any, values: Any) -> Host:  # noqa: ANN401
     if not isinstance(values, dict):
         raise LabError(f"{name}: write its address, group and debian behind it")
     known = set(Host.__dataclass_fields__) - {"name"}
-    if unknown := sorted(set(values) - known):
+    if unknown := sorted(map(str, set(values) - known)):
         raise LabError(f"{name}: {unknown[0]} is not known; there are {', '.join(sorted(known))}")
     if missing := sorted({"address", "group", "debian"} - set(values)):
         raise LabError(f"{name}: {missing[0]} is missing")

@@ -138,16 +138,38 @@ def test_an_emulated_hosts_cards_are_known_by_their_addresses() -> None:
             "'A_b' is no name for a host; write up to 11 of a-z, 0-9 and -",
             id="a name that is none",
         ),
+        pytest.param(
+            "cp-1: {address: 10.77.0.9, group: workers, debian: trixie}",
+            "cp-1 is there again in line 3; keep one of them",
+            id="a name twice",
+        ),
+        pytest.param(
+            "a: {address: 10.77.0.9, group: workers, 1: x, foo: y}",
+            "a: 1 is not known; there are address, arch, data_disks, debian, edge, group, memory,"
+            " outer, spare, user",
+            id="unknown keys, one of them a number",
+        ),
     ],
 )
 def test_a_bad_line_is_named_with_the_remedy(tmp_path: Path, line: str, sentence: str) -> None:
     assert _load(tmp_path, GOOD, line) == sentence
 
 
-def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text", ["hosts: {", "hosts: 2026-13-45", "hosts: {a: {memory: 2026-99-99}}"]
+)
+def test_a_file_that_is_not_yaml_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "hosts.yaml"
-    file.write_text("hosts: {")
+    file.write_text(text)
     with pytest.raises(LabError, match=r"hosts\.yaml cannot be read as YAML: "):
+        load(file)
+
+
+@pytest.mark.parametrize("text", ["", "hosts:", "hosts: {}", "hosts: [a]"])
+def test_a_file_without_hosts_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "hosts.yaml"
+    file.write_text(text)
+    with pytest.raises(LabError, match=r"hosts\.yaml has no `hosts:` with a host a line$"):
         load(file)
 
 
