@@ -194,24 +194,28 @@ def add(paths: Paths, file: Path) -> list[str]:
 def add_locked(paths: Paths, file: Path) -> str | None:
     """Take a file whose SHA-256 a lock of the manifests names, and return its title; None: no lock
     names it."""
-    if not file.is_file():
+    title = locked_files().get(sha := sha256(file)) if file.is_file() else None
+    if title is None:
         return None
-    sha = sha256(file)
+    with paths.locked():
+        target = paths.www / "files" / sha
+        target.parent.mkdir(exist_ok=True)
+        new = target.with_name(f".new-{sha}")
+        shutil.copyfile(file, new)
+        new.rename(target)
+        Record(paths.manifest).put(f"file {title}", Part(sha, {f"www/files/{sha}": sha}))
+    return title
+
+
+def locked_files() -> dict[str, str]:
+    """SHA-256 -> title of each file that a lock of the manifests names."""
+    found: dict[str, str] = {}
     for lock in sorted(_MANIFESTS.glob("*/upstream.lock")):
         for line in lock.read_text().splitlines():
-            fields = line.partition("#")[0].split()
-            if fields[3:] == [sha]:
-                with paths.locked():
-                    target = paths.www / "files" / sha
-                    target.parent.mkdir(exist_ok=True)
-                    new = target.with_name(f".new-{sha}")
-                    shutil.copyfile(file, new)
-                    new.rename(target)
-                    title = f"{lock.parent.name} {fields[0]} {fields[1]}"
-                    part = Part(sha, {f"www/files/{sha}": sha})
-                    Record(paths.manifest).put(f"file {title}", part)
-                return title
-    return None
+            if fields := line.partition("#")[0].split():
+                name, version, _, sha = fields
+                found.setdefault(sha, f"{lock.parent.name} {name} {version}")
+    return found
 
 
 def _take(paths: Paths, record: Record, found: list[_Image]) -> list[str]:
@@ -224,7 +228,7 @@ def _take(paths: Paths, record: Record, found: list[_Image]) -> list[str]:
             shutil.copyfile(file, copy)
             digests.append(registry.put_file(paths, copy))
         part = registry.image_part("", image.name, image.platform, image.manifest, digests)
-        parts[f"added {image.name} {image.platform}"] = part
+        parts[f"{registry.ADDED}{image.name} {image.platform}"] = part
     for title, part in parts.items():
         record.put(title, part)
     registry.publish(paths, record)

@@ -11,6 +11,8 @@ from bundle.paths import Paths
 
 BLOBS = "registry/blobs/sha256"
 NAMES = "registry/images.json"
+# How the record's parts begin that are images from archives.
+ADDED = "added "
 
 
 def blob_file(digest: str) -> str:
@@ -45,9 +47,9 @@ def image_part(
 
 
 def images(record: Record) -> dict[str, dict[str, oci.Json]]:
-    """Image name -> platform -> descriptor, of all images in the record."""
+    """Image name -> platform -> descriptor, of all images in the record; of two, what was added."""
     found: dict[str, dict[str, oci.Json]] = {}
-    for part in record.parts.values():
+    for _, part in sorted(record.parts.items(), key=lambda item: item[0].startswith(ADDED)):
         if "image" in part.notes:
             by_platform = found.setdefault(part.notes["image"], {})
             by_platform[part.notes["platform"]] = part.notes["manifest"]

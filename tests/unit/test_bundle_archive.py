@@ -189,6 +189,21 @@ def test_an_archive_that_would_write_elsewhere_is_refused(paths: Paths, tmp_path
     assert not (paths.bundle / "outside").exists()
 
 
+def test_an_added_image_is_served_instead_of_a_built_one_also_after_the_next_build(
+    paths: Paths, tmp_path: Path
+) -> None:
+    built = registry.image_part("key", FULL, "linux/amd64", {"digest": "sha256:0a"}, [])
+    paths.make()
+    Record(paths.manifest).put(f"image {FULL} amd64", built)
+    archive.add(paths, save(tmp_path / "a.tar", layout()))
+    record = Record(paths.manifest)
+    served = registry.images(record)[FULL]["linux/amd64"]
+    assert served == record.parts[f"added {FULL} linux/amd64"].notes["manifest"]
+    # A build records its own image after the others.
+    record.put(f"image {FULL} amd64", record.parts.pop(f"image {FULL} amd64"))
+    assert registry.images(record)[FULL]["linux/amd64"] == served
+
+
 def test_a_file_is_taken_if_a_lock_of_the_manifests_names_its_digest(
     paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
