@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from barekube import versions
-from bundle import aptrepo, debian, images, registry
+from bundle import aptrepo, archive, debian, images, registry
 from bundle.components import KUBERNETES
 from bundle.integrity import Record
 from bundle.paths import Paths
@@ -16,6 +16,7 @@ NOT_BUILT: Final = {
     "docker.io/rajchaudhuri/weave-npc:2.9.0": "network policies of Weave",
     "docker.io/rook/ceph": "Rook, so all storage of the cluster",
     "quay.io/ceph/ceph": "Ceph, so all storage of the cluster",
+    "quay.io/cephcsi/ceph-csi-operator": "volumes from Ceph",
     "quay.io/cephcsi/cephcsi": "volumes from Ceph",
 }
 _WITHOUT: Final = {
@@ -39,17 +40,33 @@ def _image_rows(record: Record) -> list[tuple[str, str, str]]:
     built = {
         image.name: f"built from {image.component}"
         + (f", without {image.lacks}" if image.lacks else "")
-        for image in images.IMAGES
+        for image in (*images.IMAGES, *images.FORMER_IMAGES)
     }
-    for name in [*built, *sorted(set(present) - set(built))]:
+    added = {
+        part.notes["image"]
+        for title, part in record.parts.items()
+        if title.startswith(registry.ADDED)
+    }
+    wanted = [image.name for image in images.IMAGES]
+    for name in [*wanted, *sorted(set(present) - set(wanted))]:
         platforms = ", ".join(sorted(p.removeprefix("linux/") for p in present.get(name, {})))
-        source = built.get(name, "added")
+        source = "added" if name in added else built.get(name, "of an earlier build")
         state = f"{platforms} ({source})" if platforms else "missing"
         rows.append((f"image {name}", state, "" if platforms else _purpose(name)))
     for name, purpose in NOT_BUILT.items():
         if not any(found == name or found.startswith(f"{name}:") for found in present):
             rows.append((f"image {name}", "missing", purpose))
     return rows
+
+
+def _file_rows(record: Record) -> list[tuple[str, str, str]]:
+    present = {path.name for path in record.digests()}
+    return [
+        (f"file {title}", "added", "")
+        if sha in present
+        else (f"file {title}", "missing", "Rook, so all storage of the cluster")
+        for sha, title in archive.locked_files().items()
+    ]
 
 
 def _package_rows(record: Record) -> list[tuple[str, str, str]]:
@@ -95,6 +112,7 @@ def table(paths: Paths, record: Record) -> str:
         ("part", "architectures", "without it there is no"),
         *_package_rows(record),
         *_image_rows(record),
+        *_file_rows(record),
     ]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{a:{widths[0]}}  {b:{widths[1]}}  {c}".rstrip() for a, b, c in rows]

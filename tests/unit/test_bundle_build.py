@@ -1,5 +1,6 @@
 """A build as a whole: parts that fail, parts that are there, and what is left over."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from barekube import versions
 from bundle import __main__ as command
 from bundle import aptrepo, build, images, listing, registry
 from bundle.build import Builder, Done, Step
+from bundle.components import FORMER
 from bundle.errors import BundleError
 from bundle.integrity import Entry, Part, Record, sha256
 from bundle.paths import Paths
@@ -141,6 +143,49 @@ def test_the_list_says_what_an_image_lacks_that_upstreams_has(
     assert line.split(None, 2)[2] == "amd64 (built from traefik, without the dashboard's pages)"
 
 
+def test_the_list_says_of_each_image_whether_it_was_built_or_added(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bundle.trust.Signer.fingerprint", lambda self: "0A")
+    record = Record(paths.manifest)
+
+    def put(title: str, name: str) -> None:
+        record.put(title, registry.image_part("", name, "linux/amd64", {"digest": "a"}, []))
+
+    former = f"registry.k8s.io/kube-proxy:v{versions.FORMER['kubernetes']}"
+    put("image former", former)
+    put("image old", "registry.k8s.io/kube-proxy:v1.30.0")
+    put("image agnhost", versions.IMAGES["agnhost"])
+    put("added agnhost", versions.IMAGES["agnhost"])
+    said = listing.table(paths, record).splitlines()
+    there = {line.split()[1]: line.split(None, 2)[2] for line in said if " amd64 (" in line}
+    assert there == {
+        former: f"amd64 (built from {FORMER[0].name})",
+        "registry.k8s.io/kube-proxy:v1.30.0": "amd64 (of an earlier build)",
+        versions.IMAGES["agnhost"]: "amd64 (added)",
+    }
+
+
+def test_the_list_says_what_of_rook_is_missing(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bundle.trust.Signer.fingerprint", lambda self: "0A")
+    record = Record(paths.manifest)
+    version, _, crds = next(
+        line.split()[1:]
+        for line in Path("manifests/rook/upstream.lock").read_text().splitlines()
+        if line.startswith("crds ")
+    )
+    record.put("file rook crds", Part(crds, {f"www/files/{crds}": crds}))
+    said = [re.split("  +", line) for line in listing.table(paths, record).splitlines()]
+    assert [row[1:] for row in said if row[0] == f"file rook crds {version}"] == [["added"]]
+    wanted = {
+        f"file rook operator {version}": ["missing", "Rook, so all storage of the cluster"],
+        "image quay.io/cephcsi/ceph-csi-operator": ["missing", "volumes from Ceph"],
+    }
+    assert {row[0]: row[1:] for row in said if row[0] in wanted} == wanted
+
+
 def test_a_sentence_and_a_status_and_no_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +196,18 @@ def test_a_sentence_and_a_status_and_no_traceback(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == f"bundle: {tmp_path}/absent.tar cannot be added: there is no such file\n"
+
+
+def test_a_directory_that_cannot_be_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("sys.argv", ["bundle", "--dir", f"{tmp_path}/file/bundle", "build"])
+    monkeypatch.setattr(command, "default_cache", lambda: tmp_path / "cache")
+    assert command.main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"bundle: {tmp_path}/file/bundle")
+    assert said.endswith(": Not a directory; mend that, then run it again\n")
 
 
 def test_an_added_image_stays_when_the_bundle_is_built_again(
