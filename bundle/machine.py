@@ -1,10 +1,13 @@
 """The machine that builds: its Debian packages, and running programs on it."""
 
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from bundle.errors import BundleError
@@ -21,6 +24,21 @@ NEEDED: Final = {
     "libseccomp-dev": "runc filters system calls with it",
     "pkg-config": "tells Go where libseccomp is",
 }
+
+
+# Seconds after which a program that runs for minutes is said to be still at it.
+_SAY_EVERY: Final = 60
+
+
+def end_by_sigterm() -> None:
+    """Let SIGTERM end this program as Ctrl-C does, so that it ends what it started."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # A second one must not cut that short.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def run(
@@ -42,6 +60,8 @@ def run(
         )
     except FileNotFoundError:
         raise BundleError(f"{what} failed: there is no program {command[0]}") from None
+    except OSError as error:
+        raise BundleError(f"{what} failed: {command[0]}: {error.strerror}") from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
         raise BundleError(f"{what} failed: {said[-1] if said else f'status {done.returncode}'}")
@@ -70,7 +90,7 @@ def run_long(
         try:
             while True:
                 try:
-                    status = process.wait(timeout=60)
+                    status = process.wait(timeout=_SAY_EVERY)
                     break
                 except subprocess.TimeoutExpired:
                     elapsed = time.monotonic() - started
