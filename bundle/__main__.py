@@ -7,8 +7,9 @@ from pathlib import Path
 
 from barekube import versions
 from bundle import archive, build, listing, server, trust
-from bundle.errors import BundleError
+from bundle.errors import BundleError, sentence
 from bundle.integrity import Record
+from bundle.machine import end_by_sigterm
 from bundle.paths import Paths, default_cache
 
 
@@ -62,8 +63,9 @@ def main() -> int:
     os.umask(0o022)
     options = _arguments()
     cache = default_cache()
-    paths = Paths(cache, (options.dir or cache / "bundle").resolve())
+    end_by_sigterm()
     try:
+        paths = Paths(cache, (options.dir or cache / "bundle").resolve())
         if options.command == "build":
             return (
                 0
@@ -80,6 +82,9 @@ def main() -> int:
             _serve(paths, options)
     except BundleError as problem:
         print(f"bundle: {problem}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"bundle: {sentence(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -253,10 +253,11 @@ def open_server(paths: Paths, address: str, port: int, context: ssl.SSLContext) 
     """Bind the server's socket."""
     try:
         return Server((address, port), paths, context)
-    except OSError as problem:
+    except (OSError, OverflowError, ValueError) as problem:
+        # OverflowError is of a port beyond 65535, ValueError of an address that no name can be.
+        why = problem.strerror if isinstance(problem, OSError) else "there is no such one"
         raise BundleError(
-            f"cannot listen on {address} port {port}: {problem.strerror}; "
-            "choose with --address and --port"
+            f"cannot listen on {address} port {port}: {why}; choose with --address and --port"
         ) from None
 
 

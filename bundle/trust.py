@@ -84,7 +84,11 @@ def _san(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
+        pass
+    try:
         return x509.DNSName(name)
+    except ValueError:
+        raise BundleError(f"{name!r} is no name of a server; write it as DNS has it") from None
 
 
 def server_context(paths: Paths, names: Iterable[str]) -> ssl.SSLContext:

@@ -262,6 +262,22 @@ def test_an_address_that_is_not_this_machines_is_refused(paths: Paths) -> None:
         server.open_server(paths, "192.0.2.1", 8443, context)
 
 
+def test_a_port_beyond_the_last_one_is_refused(paths: Paths) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with pytest.raises(BundleError) as refusal:
+        server.open_server(paths, "127.0.0.1", 99999, context)
+    assert str(refusal.value) == (
+        "cannot listen on 127.0.0.1 port 99999: there is no such one; "
+        "choose with --address and --port"
+    )
+
+
+def test_a_name_that_no_certificate_can_have_is_refused(paths: Paths) -> None:
+    with pytest.raises(BundleError) as refusal:
+        trust.server_context(paths, server.names_of("127.0.0.1", ["bücher.example"]))
+    assert str(refusal.value) == ("'bücher.example' is no name of a server; write it as DNS has it")
+
+
 def test_keys_are_for_their_owner_only(paths: Paths, port: int) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in paths.private.iterdir()}
     assert modes == {"ca.key": 0o600}
