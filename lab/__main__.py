@@ -7,12 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
-from bundle.errors import BundleError
-from lab import disks, guests, image, kernel, kubeconfig, machine, pod_network, shell, wires
+from bundle.errors import BundleError, sentence
+from bundle.machine import end_by_sigterm
+from lab import disks, guests, image, kernel, kubeconfig, lock, machine, pod_network, shell, wires
 from lab.errors import LabError
 from lab.hosts import Host, Lab, load
-from lab.paths import STATE
+from lab.paths import BUNDLE, STATE
+
+_CHANGES = ("up", "down", "power-off", "power-on")
 
 
 def main() -> int:
@@ -33,15 +37,30 @@ def main() -> int:
     ssh.add_argument("host", metavar="HOST")
     ssh.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     arguments = parser.parse_args()
+    end_by_sigterm()
     try:
         machine.need_root()
-        return _do(arguments, load())
+        lab = load()
+        if arguments.command not in ("up", "down"):
+            _need_programs()
+        with lock.held() if arguments.command in _CHANGES else nullcontext():
+            return _do(arguments, lab)
     except (LabError, BundleError) as error:
         print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"lab: {sentence(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("lab: interrupted; run it again, or `python -m lab down`", file=sys.stderr)
         return 130
+
+
+def _need_programs() -> None:
+    """What `up` installs, of the programs that talk to the hosts."""
+    for program in ("ip", "ssh"):
+        if shutil.which(program) is None:
+            raise LabError(f"there is no {program}; run `python -m lab up` first")
 
 
 def _do(arguments: argparse.Namespace, lab: Lab) -> int:
@@ -84,14 +103,17 @@ def _up(lab: Lab, names: Sequence[str]) -> None:
     def timed(what: str) -> None:
         times.append((what, time.monotonic() - began - sum(spent for _, spent in times)))
 
+    if lock.abandoned():
+        guests.end_all()
+        wires.down()
+        machine.release()
     machine.prepare(emulated=bool(foreign))
+    lock.own()
     timed("this machine")
-    built = subprocess.run([sys.executable, "-m", "bundle", "build"], check=False)
-    if built.returncode:
+    if not _built():
         raise LabError("the bundle was not built; mend what is said above, then run again")
     for arch in foreign:
-        build = [sys.executable, "-m", "bundle", "build", "--arch", arch]
-        if subprocess.run(build, check=False).returncode:
+        if not _built("--arch", arch):
             # A mirror can lack a release of Debian that no host here has; preflight will tell.
             print(f"lab: going on without what the bundle lacks for {arch}", flush=True)
     timed("bundle")
@@ -111,15 +133,27 @@ def _up(lab: Lab, names: Sequence[str]) -> None:
     print("lab: up; " + ", ".join(f"{what} {spent:.0f} s" for what, spent in times))
 
 
+def _built(*options: str) -> bool:
+    """Build the bundle; return whether it is whole. The build does not outlive us."""
+    # The directory is how `down` knows the lab's own build from another one.
+    words = [sys.executable, "-m", "bundle", "--dir", str(BUNDLE), "build", *options]
+    with subprocess.Popen(words) as build:
+        try:
+            return build.wait() == 0
+        finally:
+            build.terminate()
+
+
 def _power_on(lab: Lab, wanted: Sequence[Host]) -> None:
     tree = kernel.build()
     shell.make_key()
+    cores = sorted(os.sched_getaffinity(0))
     for host in wanted:
         if not guests.runs(host):
             # A disk that is there is what the host starts from, whatever the image is by now.
             if not disks.root_disk(host).exists():
                 disks.make(host, image.build(host.debian, host.arch))
-            core = lab.hosts.index(host) % (os.cpu_count() or 1)
+            core = cores[lab.hosts.index(host) % len(cores)]
             system = image.build(host.debian, host.arch) if host.emulated else tree
             guests.power_on(host, system, core)
     shell.wait(wanted)

@@ -17,6 +17,9 @@ NATIVE: Final = "amd64"
 # Of the root file system: which disk comes first is the emulator's business.
 LABEL: Final = "lab-root"
 _BINFMT: Final = Path("/proc/sys/fs/binfmt_misc")
+_MOUNTS: Final = Path("/proc/self/mounts")
+# By which a mount of ours is known.
+_SOURCE: Final = "barekube-lab"
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ def register(arch: str) -> None:
         return
     try:
         if not (_BINFMT / "register").exists():
-            run(["mount", "-t", "binfmt_misc", "binfmt_misc", _BINFMT], what="mounting binfmt_misc")
+            mount = ["mount", "-t", "binfmt_misc", _SOURCE, str(_BINFMT)]
+            run(mount, what="mounting binfmt_misc")
         # What systemd does with it at a boot.
         lines = Path(f"/usr/lib/binfmt.d/{name}.conf").read_text().splitlines()
         (_BINFMT / "register").write_text(next(line for line in lines if line.startswith(":")))
@@ -57,6 +61,17 @@ def register(arch: str) -> None:
         raise LabError(
             f"this machine's kernel does not run programs for {arch}: {error.strerror} at {_BINFMT}"
         ) from None
+
+
+def release() -> None:
+    """Take back what `register` did, where it was this that mounted binfmt_misc."""
+    if f"{_SOURCE} {_BINFMT} " not in _MOUNTS.read_text():
+        return
+    for board in BOARDS.values():
+        entry = _BINFMT / f"qemu-{board.name}"
+        if entry.exists():
+            entry.write_text("-1")
+    run(["umount", _BINFMT], what="unmounting binfmt_misc")
 
 
 def command(

@@ -1,6 +1,7 @@
 """The guests' processes, and the bundle's server: started, found, ended."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from lab import disks, emulation, wires
 from lab.errors import LabError
 from lab.hosts import GATEWAY, Host
-from lab.paths import BUNDLE, LOGS, MEMORY, NAMESPACE, UML
+from lab.paths import BUNDLE, CACHE, LOGS, MEMORY, NAMESPACE, UML
 
 
 def _processes() -> Iterator[tuple[int, list[str]]]:
@@ -111,16 +112,31 @@ def _is_emulator(words: Sequence[str]) -> bool:
 
 
 def _is_server(words: Sequence[str]) -> bool:
-    # With its directory, for there may be another user's lab, in namespaces of its own.
-    return "bundle" in words and "serve" in words and str(BUNDLE) in words
+    # With its directory, for there may be another user's lab, in namespaces of its own; with its
+    # address, for the user may serve the same directory elsewhere.
+    return {"bundle", "serve", str(BUNDLE), GATEWAY} <= {*words}
 
 
-def _end(find: Callable[[], list[int]], what: str) -> None:
+def _builds(process: int, words: Sequence[str]) -> bool:
+    """Whether it builds for the lab: an `up` that was killed leaves such processes."""
+    if {"bundle", "build", str(BUNDLE)} <= {*words}:
+        return True
+    folder = Path(f"/proc/{process}")
+    try:
+        where, stdin = (str((folder / link).readlink()) for link in ("cwd", "fd/0"))
+    except OSError:
+        return False
+    works = where.startswith((f"{CACHE}/kernel-work", f"{CACHE}/root-work-"))
+    # Somebody's shell may look at what there is.
+    return works and not stdin.startswith(("/dev/pts/", "/dev/tty"))
+
+
+def _end(find: Callable[[], list[int]], what: str, by: signal.Signals = signal.SIGKILL) -> None:
     deadline = time.monotonic() + 20
     while processes := find():
         for process in processes:
             try:
-                os.kill(process, signal.SIGKILL)
+                os.kill(process, by)
             except ProcessLookupError:
                 continue
         if time.monotonic() > deadline:
@@ -131,10 +147,14 @@ def _end(find: Callable[[], list[int]], what: str) -> None:
 def end_all() -> None:
     """End everything of ours, however it was left: by what it is, and by where it runs."""
 
+    def builds() -> list[int]:
+        return [process for process, words in _processes() if _builds(process, words)]
+
     def ours() -> list[int]:
-        listed = subprocess.run(
-            ["ip", "netns", "pids", NAMESPACE], capture_output=True, text=True
-        ).stdout
+        pids = ["ip", "netns", "pids", NAMESPACE]
+        # `down` comes first on a machine that never had a lab, too.
+        has_ip = shutil.which("ip") is not None
+        listed = subprocess.run(pids, capture_output=True, text=True).stdout if has_ip else ""
         by_name = [
             process
             for process, words in _processes()
@@ -142,4 +162,6 @@ def end_all() -> None:
         ]
         return [*map(int, listed.split()), *by_name]
 
+    # By SIGTERM: the bundle's build ends its compilers, which nothing tells from others.
+    _end(builds, "a build", signal.SIGTERM)
     _end(ours, "the lab")

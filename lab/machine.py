@@ -84,3 +84,4 @@ def release() -> None:
         run(["umount", MEMORY], what=f"unmounting {MEMORY}")
     if MEMORY.is_dir():
         MEMORY.rmdir()
+    emulation.release()

@@ -18,7 +18,9 @@ def make_key() -> None:
     """The key that opens the guests; made once for as long as they live."""
     STATE.mkdir(parents=True, exist_ok=True)
     STATE.chmod(0o700)
-    if not KEY.exists():
+    if not (KEY.exists() and KEY.with_suffix(".pub").exists()):
+        # Without its public half it is of an `up` that was killed, and no host knows it.
+        KEY.unlink(missing_ok=True)
         generate(KEY, "lab")
 
 
@@ -30,10 +32,12 @@ def generate(path: Path, comment: str) -> None:
 
 def command(host: Host, words: Sequence[str] = (), *, timeout: int = 20) -> list[str]:
     """The ssh command line for a host."""
-    options = ["IdentitiesOnly=yes", "StrictHostKeyChecking=yes", "LogLevel=ERROR"]
+    options = ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes"]
+    options.append("LogLevel=ERROR")
     options += [f"UserKnownHostsFile={KNOWN_HOSTS}", f"ConnectTimeout={timeout}"]
     flags = [word for option in options for word in ("-o", option)]
-    return ["ssh", *flags, "-i", str(KEY), f"{host.user}@{host.address}", *words]
+    # The user's own settings are for other hosts.
+    return ["ssh", "-F", "none", *flags, "-i", str(KEY), f"{host.user}@{host.address}", *words]
 
 
 def answers(host: Host) -> bool:
