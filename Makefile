@@ -10,6 +10,8 @@ CODE := config.py inventory.py group_data deploys barekube bench bundle lab test
 
 .PHONY: help drift lab lab-down lab-needs test test-needs style types fast-tests page-tests lab-tests preview previews site \
 	upgrade maintain remove_node replace_disk reset bundle $(STAGES)
+# Each step is for what the one before it left, also under `make -j`.
+.NOTPARALLEL:
 
 help:
 	@echo 'make lab                    machines of its own here, and a Kubernetes on them'
