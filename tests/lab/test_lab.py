@@ -1,11 +1,16 @@
 """The lab's machines are whole, bare, each its own, and cut off from everything else."""
 
+import base64
+import json
 import os
 import socket
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from cryptography import x509
 
 from lab.hosts import GATEWAY, load
 from lab.paths import NAMESPACE
@@ -16,6 +21,7 @@ LAB = [".venv/bin/python", "-m", "lab"]
 # A spare, to which no stage has been applied when this runs.
 BARE = "cp-2"
 NAMES = ("cp-1", "worker-1", "worker-2")
+BOOT = "cat /proc/sys/kernel/random/boot_id"
 # Listens on every address until its input ends; and: answers once that one listens.
 LISTEN = "import socket, sys; s = socket.create_server(('', 8080)); sys.stdin.read()"
 CONNECT = """
@@ -69,19 +75,35 @@ def test_a_machine_reaches_its_neighbours_and_the_bundle_and_nothing_else(site: 
 
 def test_power_off_loses_what_was_not_synced_and_keeps_the_disk(site: Run) -> None:
     subprocess.run([*LAB, "up", BARE], check=True, timeout=300)
-    ssh(BARE, "echo kept >/root/kept && sync")
-    before = ssh(BARE, "cat /proc/sys/kernel/random/boot_id")
+    before = ssh(BARE, BOOT)
+    ssh(BARE, "echo kept >/root/kept && sync; echo lost >/root/lost")
     subprocess.run([*LAB, "power-off", BARE], check=True, timeout=60)
-    assert "off" in subprocess.run([*LAB, "status"], capture_output=True, text=True).stdout
+    shown = subprocess.run([*LAB, "status"], capture_output=True, text=True, check=True).stdout
+    (line,) = (line for line in shown.splitlines() if line.startswith(f"{BARE} "))
+    assert line.split()[-1] == "off"
     subprocess.run([*LAB, "power-on", BARE], check=True, timeout=200)
     assert ssh(BARE, "cat /root/kept") == "kept\n"
-    assert ssh(BARE, "cat /proc/sys/kernel/random/boot_id") != before
+    assert ssh(BARE, "cat /root/lost 2>/dev/null || true") != "lost\n"
+    assert ssh(BARE, BOOT) != before
+    # What ext4 says where a file system was not unmounted.
+    assert "recovery complete" in ssh(BARE, "dmesg | grep EXT4-fs")
 
 
-def test_the_kubeconfig_is_for_its_owner_only(kubectl: list[str]) -> None:
+def test_up_leaves_a_host_alone_that_runs(site: Run) -> None:
+    before = {name: ssh(name, BOOT) for name in NAMES}
+    subprocess.run([*LAB, "up"], check=True, timeout=300)
+    assert {name: ssh(name, BOOT) for name in NAMES} == before
+
+
+def test_the_kubeconfig_is_for_its_owner_only_and_for_a_day(kubectl: list[str]) -> None:
     file = Path(kubectl[2])
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert file.owner() == Path("/proc/self").owner() == os.environ.get("USER", "root")
+    assert file.stat().st_uid == os.geteuid()
+    (user,) = json.loads(file.read_text())["users"]
+    pem = base64.b64decode(user["user"]["client-certificate-data"])
+    ends = x509.load_pem_x509_certificate(pem).not_valid_after_utc
+    lasts = ends - datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    assert timedelta(hours=23) < lasts <= timedelta(hours=24)
 
 
 def test_an_unknown_host_is_a_sentence_and_status_1() -> None:

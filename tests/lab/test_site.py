@@ -2,12 +2,21 @@
 
 import json
 import subprocess
+import sys
 import time
 
 import pytest
 
-from tests.lab.conftest import Deploy, Run
-from tests.lab.recorder import host_state, objects, ssh
+from tests.lab.conftest import PYINFRA, Deploy, Run
+from tests.lab.recorder import host_state, objects, repository_root, ssh
+
+# Runs a command, then prints the most memory that it had, in KiB.
+MEASURED = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
 
 STAGES = [
     "preflight",
@@ -47,8 +56,14 @@ def test_a_second_run_changes_nothing_by_the_recorders_account(
 ) -> None:
     before = {name: host_state(name) for name in names}
     cluster_before = objects(kubectl)
-    run = deploy("deploys/site.py", "-y")
+    began = time.monotonic()
+    words = [sys.executable, "-c", MEASURED, *PYINFRA, "deploys/site.py", "-y"]
+    done = subprocess.run(
+        words, cwd=repository_root(), capture_output=True, text=True, timeout=1800
+    )
+    run = Run(done, time.monotonic() - began)
     assert run.status == 0, run.text
+    assert int(run.out.splitlines()[-1]) < 300 << 10
     after = {name: host_state(name) for name in names}
     assert {n: before[n] ^ after[n] for n in names} == {n: set() for n in names}
     assert objects(kubectl) == cluster_before
