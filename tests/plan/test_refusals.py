@@ -244,6 +244,42 @@ def test_workers_before_there_is_a_control_plane_are_told_what_comes_first(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("there", "sentence"),
+    [
+        ([], "containerd.io is not installed; run deploys/runtime.py first"),
+        (["containerd.io"], "kubeadm is not installed; run deploys/kubernetes_packages.py first"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("stage", "host", "api"), [("control_plane", "cp-1", False), ("workers", "w-1", True)]
+)
+def test_a_stage_that_comes_too_early_says_what_comes_first_and_changes_nothing(
+    pyinfra: Pyinfra,
+    tmp_path: Path,
+    stage: str,
+    host: str,
+    api: bool,
+    there: list[str],
+    sentence: str,
+) -> None:
+    machine = machines.Machine(
+        files={"/etc/machine-id": f"{machines.MACHINE_ID}\n"},
+        packages={name: machines.INSTALLED[name] for name in there},
+    )
+    answers = {machines._FACT: machine.answer()}
+    inventory = (
+        f"control_plane = [machines.bare('cp-1', '192.0.2.11', {{}}, {answers!r})]\n"
+        + _WORKER.format(said={}, answers=answers)
+    )
+    limit = ("--limit", f"@fake/{host}")
+    done = _run(pyinfra, tmp_path, inventory, "", f"deploys/{stage}.py", *limit, api=api)
+    assert _said(done, host) == [sentence]
+    assert done.status == 1
+    assert done.changing_commands == []
+    assert "Traceback" not in done.stderr
+
+
 def test_a_fact_that_fails_on_the_last_host_ends_the_run_without_a_traceback(
     pyinfra: Pyinfra, tmp_path: Path
 ) -> None:
