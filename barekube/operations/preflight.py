@@ -66,7 +66,7 @@ def _sources(other: Host, said: Checkup) -> list[str]:
         return []
     bundle = other.data.bundle_url
     if not bundle and not said.trusts:
-        # Without CAs https cannot be tried; host.py installs them.
+        other.log("its sources are tried once host.py has installed CA certificates: it has none")
         return []
     names = [*(["debian"] if bundle else []), "containerd", "kubernetes"]
     sources = [settings.source(name, release) for name in names]

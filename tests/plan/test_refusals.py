@@ -11,6 +11,9 @@ from tests.plan.conftest import Pyinfra, Result
 
 _ONE_MASTER = "control_plane = [machines.bare('cp-1', '192.0.2.11')]\n"
 _WORKER = "workers = [machines.bare('w-1', '192.0.2.21', {said!r}, {answers!r})]\n"
+_OF_BARE_ONES = "its sources are tried once host.py has installed CA certificates: it has none"
+_APT = "https://pkgs.k8s.io/core:/stable:/v1.37/deb/InRelease"
+_REGISTRY = "https://registry.k8s.io/v2/"
 _KEY = b64encode(machines._key("another")[0].encode()).decode()
 
 
@@ -31,10 +34,10 @@ def _run(
 
 
 def _said(done: Result, host: str) -> list[str]:
-    """What was said of a host, without what pyinfra says by itself."""
+    """What was said of a host, without what pyinfra says by itself and we of each bare one."""
     lines = [line.partition(f"[@fake/{host}]")[2].strip() for line in done.stderr.splitlines()]
     pyinfras = ("Connected", "No changes", "Ready", "Error: executed", "Loaded fact", "noop: ")
-    return [line for line in lines if line and not line.startswith(pyinfras)]
+    return [line for line in lines if line and not line.startswith((*pyinfras, _OF_BARE_ONES))]
 
 
 @pytest.mark.parametrize(
@@ -92,11 +95,15 @@ def _said(done: Result, host: str) -> list[str]:
             )
             for unit in ("ufw.service", "firewalld.service", "nftables.service")
         ),
-        pytest.param(
-            {"trusts": "1"},
-            {"download-file": ["silent https://registry.k8s.io/v2/", "end"]},
-            "https://registry.k8s.io/v2/ does not answer; mend its network, or group_data's source",
-            id="a source that does not answer",
+        *(
+            pytest.param(
+                {"trusts": "1"},
+                # Whoever does not ask for it gets no answer at all.
+                {url: [f"silent {url}", "end"]},
+                f"{url} does not answer; mend its network, or group_data's source",
+                id=f"{what} that does not answer",
+            )
+            for what, url in [("an apt repository", _APT), ("an image registry", _REGISTRY)]
         ),
         pytest.param(
             {"routes": "eth1:0000F40A:0000FFFF"},
@@ -127,6 +134,14 @@ def test_one_host_that_would_fail_later_stops_all_before_anything_is_changed(
     assert done.status == 1
     assert done.changing_commands == []
     assert "Traceback" not in done.stderr
+
+
+def test_a_machine_without_ca_certificates_says_when_its_sources_are_tried(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    done = _run(pyinfra, tmp_path, _ONE_MASTER)
+    assert f"[@fake/cp-1] {_OF_BARE_ONES}\n" in done.stderr
+    assert done.status == 0
 
 
 def test_an_apt_key_that_is_not_the_wanted_one_is_found_before_anything_is_changed(
