@@ -136,6 +136,22 @@ def test_one_host_that_would_fail_later_stops_all_before_anything_is_changed(
     assert "Traceback" not in done.stderr
 
 
+def test_a_host_outside_the_limit_that_does_not_answer_is_a_warning_to_a_new_one(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    tried = [*(f"tcp:192.0.2.11:{port}" for port in (10250, 6443, 2379, 2380)), "mtu:192.0.2.11"]
+    answers = {machines.REACH: ["tcp:192.0.2.11:6443", "end"]}
+    inventory = _ONE_MASTER + _WORKER.format(said={}, answers=answers)
+    done = _run(pyinfra, tmp_path, inventory, "", "deploys/preflight.py", "--limit", "workers")
+    assert _said(done, "w-1") == [
+        "warning, since that host is not in this run and may be down: it does not reach @fake/cp-1"
+        " (192.0.2.11) on TCP 6443; open that between the inventory's hosts, or run"
+        " deploys/host.py on @fake/cp-1 first if it has a firewall"
+    ]
+    assert [each for each in tried if each not in done.stderr] == []
+    assert done.status == 0
+
+
 def test_a_machine_without_ca_certificates_says_when_its_sources_are_tried(
     pyinfra: Pyinfra, tmp_path: Path
 ) -> None:
