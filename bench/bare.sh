@@ -1,11 +1,18 @@
 #!/bin/sh
 # The wiki page: what a careful operator types, on all hosts in parallel. bench/deploy.py runs it
 # against barekube on the same machines. Arguments: the bundle's address, its CA's file, its apt
-# key's file, the pod network's manifests.
+# key's file, the pod network's manifests and its range, the version of Kubernetes, pause's image,
+# then each host as NAME=ADDRESS, the control plane first.
 set -eu
-url=$1 ca=$2 key=$3 network=$4
-version=1.37.2-1.1
+url=$1 ca=$2 key=$3 network=$4 pods=$5 version=$6 pause=$7
+shift 7
 . bench/on.sh
+master=${1%=*} workers= api=' api.lab' hosts=
+for each; do
+	[ -n "$api" ] || workers="$workers ${each%=*}"
+	hosts="$hosts${each#*=} ${each%=*}$api\n"
+	api=
+done
 
 all() { # a function that writes the script of a host, hosts...
 	write=$1
@@ -29,17 +36,17 @@ prepare() {
 		cat >/etc/apt/keyrings/bundle.asc <<'PEM'
 		$(cat "$key")
 		PEM
-		echo 'Acquire::https::10.77.0.1::CaInfo "/etc/bundle-ca.crt";' >/etc/apt/apt.conf.d/60bundle
+		echo 'Acquire::https::${url#https://}::CaInfo "/etc/bundle-ca.crt";' >/etc/apt/apt.conf.d/60bundle
 		sign='[signed-by=/etc/apt/keyrings/bundle.asc]'
 		cat >/etc/apt/sources.list.d/bundle.list <<LIST
 		deb \$sign $url/debian \$VERSION_CODENAME main
 		deb \$sign $url/download.docker.com/linux/debian \$VERSION_CODENAME stable
-		deb \$sign $url/pkgs.k8s.io/core:/stable:/v1.37/deb/ /
+		deb \$sign $url/pkgs.k8s.io/core:/stable:/v${version%.*}/deb/ /
 		LIST
 		apt-get -qq update
 		apt-get -qq -y install --no-install-recommends ca-certificates chrony conntrack ethtool \\
 			iptables kmod nftables socat containerd.io \\
-			kubelet=$version kubeadm=$version kubectl=$version
+			kubelet=$version-1.1 kubeadm=$version-1.1 kubectl=$version-1.1
 		apt-mark hold kubelet kubeadm kubectl
 		printf 'overlay\nbr_netfilter\n' >/etc/modules-load.d/k8s.conf
 		modprobe overlay; modprobe br_netfilter
@@ -49,7 +56,7 @@ prepare() {
 		cat >/etc/containerd/config.toml <<'TOML'
 		version = 3
 		[plugins.'io.containerd.cri.v1.images'.pinned_images]
-		  sandbox = 'registry.k8s.io/pause:3.10.2'
+		  sandbox = '$pause'
 		[plugins.'io.containerd.cri.v1.images'.registry]
 		  config_path = '/etc/containerd/certs.d'
 		[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
@@ -58,14 +65,14 @@ prepare() {
 		printf 'server = "%s"\n[host."%s"]\n  ca = "/etc/bundle-ca.crt"\n' $url $url \\
 			>/etc/containerd/certs.d/_default/hosts.toml
 		systemctl restart containerd
-		printf '10.77.0.11 cp-1 api.lab\n10.77.0.21 worker-1\n10.77.0.22 worker-2\n' >>/etc/hosts
+		printf '$hosts' >>/etc/hosts
 	END
 }
 
 init() {
-	cat <<-'END'
-		kubeadm init --kubernetes-version v1.37.2 --control-plane-endpoint api.lab:6443 \
-			--pod-network-cidr 10.32.0.0/12 --ignore-preflight-errors NumCPU
+	cat <<-END
+		kubeadm init --kubernetes-version v$version --control-plane-endpoint api.lab:6443 \\
+			--pod-network-cidr $pods --ignore-preflight-errors NumCPU
 		kubeadm token create --print-join-command
 	END
 }
@@ -86,12 +93,12 @@ apply() {
 }
 
 step prepare
-all prepare cp-1 worker-1 worker-2
+all prepare "$master" $workers
 step init
-all init cp-1
-command=$(tail -n 1 "$log/cp-1")
+all init "$master"
+command=$(tail -n 1 "$log/$master")
 step join
-all join worker-1 worker-2
+all join $workers
 step network
-all apply cp-1
+all apply "$master"
 step done

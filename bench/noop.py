@@ -174,6 +174,7 @@ def main() -> int:
     spread, faster = large / small, theirs / ours
     _row(f"time of {MANY} hosts to {FEW}, 50 ms a command", spread, f"under {SPREAD_GOAL}", many)
     _row(f"time of Ansible to barekube, {STAND_INS} hosts", faster, f"from {ANSIBLE_GOAL}", versus)
+    print(f"  of site.py's stages only {', '.join(_STAGES)}: the others need an API server")
     grows = any(many > few for few, many in zip(*trips.values(), strict=True))
     return int(grows or spread >= SPREAD_GOAL or faster < ANSIBLE_GOAL)
 

@@ -1,5 +1,6 @@
 """Two sides that take turns on the lab, each from the same disks; compared by their medians."""
 
+import json
 import shutil
 import statistics
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lab.paths import DISKS
 
@@ -36,6 +37,20 @@ def lab(*words: str) -> None:
 
 def root(name: str, script: str) -> None:
     subprocess.run(command("ssh", name, "sudo", "sh", "-ec", f"'{script}'"), check=True)
+
+
+def kubectl(*words: str) -> str | None:
+    """What kubectl prints on cp-1, or None if it fails there."""
+    run = command("ssh", "cp-1", "sudo", "kubectl --kubeconfig /etc/kubernetes/admin.conf", *words)
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def get(what: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = json.loads(kubectl("get", what, "-o", "json") or '{"items": []}')[
+        "items"
+    ]
+    return items
 
 
 def deploy(stages: Sequence[str], *options: str) -> None:

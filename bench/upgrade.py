@@ -10,33 +10,18 @@ looks at everything first, and backs up etcd and the keys. Three turns each; the
 printed, and the raw times. About an hour.
 """
 
-import json
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from barekube import versions
-from bench.turns import NAMES, STAGES, command, compare, deploy, keep, lab
+from bench.turns import NAMES, STAGES, compare, deploy, get, keep, kubectl, lab
 
 GOAL: Final = 1.2
 OLD, NEW = versions.FORMER["kubernetes"], versions.KUBERNETES
 _LIMIT: Final = 600
-
-
-def _kubectl(*words: str) -> str | None:
-    """What kubectl prints on cp-1, or None if it fails there."""
-    run = command("ssh", "cp-1", "sudo", "kubectl --kubeconfig /etc/kubernetes/admin.conf", *words)
-    done = subprocess.run(run, capture_output=True, text=True, check=False)
-    return done.stdout if done.returncode == 0 else None
-
-
-def _get(what: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = json.loads(
-        _kubectl("get", what, "-o", "json") or '{"items": []}'
-    )["items"]
-    return items
 
 
 def _prepare() -> None:
@@ -44,7 +29,7 @@ def _prepare() -> None:
     lab("up")
     deploy(STAGES, "--data", f"kubernetes_version={OLD}")
     words = f"--image={versions.IMAGES['agnhost']} --replicas=4 -- /agnhost pause"
-    if _kubectl("create deployment moved", words) is None:
+    if kubectl("create deployment moved", words) is None:
         sys.exit("the application cannot be made")
     _ready()
     keep()
@@ -63,13 +48,13 @@ def _ready() -> None:
 def _lacking(began: datetime) -> str | None:
     leases = {
         each["metadata"]["name"]: datetime.fromisoformat(each["spec"]["renewTime"])
-        for each in _get("leases -n kube-node-lease")
+        for each in get("leases -n kube-node-lease")
     }
     for name in NAMES:
         if leases.get(name, began) <= began:
             return f"the kubelet of {name} is silent"
     # What a power cut ended stays listed beside what was started in its place.
-    pods = [each for each in _get("pods -A") if each["status"].get("phase") != "Failed"]
+    pods = [each for each in get("pods -A") if each["status"].get("phase") != "Failed"]
     for pod in pods:
         conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", ())}
         if conditions.get("Ready") != "True":
@@ -81,7 +66,7 @@ def _upgraded() -> None:
     """End the bench if a side has left something undone."""
     runs = {
         node["metadata"]["name"]: node["status"]["nodeInfo"]["kubeletVersion"]
-        for node in _get("nodes")
+        for node in get("nodes")
         if not node["spec"].get("unschedulable")
     }
     if runs != dict.fromkeys(NAMES, f"v{NEW}"):

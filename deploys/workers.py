@@ -3,14 +3,14 @@
 from pyinfra import host
 
 from barekube import api_proxy, remote, settings
-from barekube.operations import doors, files, kubeadm, living, order
+from barekube.operations import doors, files, kubeadm, living, order, workers
 
 remote.notice_silence(host)
 
 cluster = settings.cluster()
 
 if not cluster.node(host.name).control_plane:
-    kubeadm.worker(name="Join the workers", cluster=cluster)
+    workers.worker(name="Join the workers", cluster=cluster)
 order.barrier(name="Every worker has joined")
 if not cluster.node(host.name).control_plane:
     files.texts(

@@ -1,11 +1,11 @@
-"""kubeadm: the first control plane, further ones, workers; each finished if it was cut off."""
+"""kubeadm init and join of control planes, finished if cut off; and what a worker shares."""
 
 import secrets
 from collections.abc import Generator
 
 import yaml
 from pyinfra import host, state
-from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
+from pyinfra.api import FunctionCommand, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
@@ -31,33 +31,53 @@ from barekube.operations.order import (
     changing,
     refuse,
     wait,
-    without_api,
 )
 from barekube.text import TextFile
 
 CONFIG = "/run/barekube/kubeadm.yaml"
 _LOOKED_AT = (*t.MASTER_FILES, t.ETCD, t.SERVING, kubeadm_config.ENCRYPTION)
+# What kubeadm cannot do without, and the stage that installs it.
+_FIRST = {
+    "containerd.io": "deploys/runtime.py",
+    "kubeadm": "deploys/kubernetes_packages.py",
+}
 # On a machine like the lab's, a kubelet asks for its certificate some seconds after its start.
 _SERVING_LIMIT = 180
 _API_LIMIT = 300
 
 
-def _look(other: Host) -> Found | None:
+def look(other: Host) -> Found | None:
     """What kubeadm left on a host; None: not known."""
     if not remote.reach(other):
         return None
     looked: Found | None = other.get_fact(
-        Machine, files=[t.CA, t.MACHINE_ID], secret=_LOOKED_AT, units=[t.KUBELET]
+        Machine,
+        files=[t.CA, t.MACHINE_ID],
+        packages=list(_FIRST),
+        secret=_LOOKED_AT,
+        units=[t.KUBELET],
     )
     return looked
 
 
+def too_early(looked: Found) -> str | None:
+    """A sentence where kubeadm lacks what it needs. Never in a preview: in a run of the whole site
+    earlier stages will have installed it."""
+    if not state.is_executing:
+        return None
+    for name, stage in _FIRST.items():
+        package = looked.packages.get(name)
+        if package is None or package.status != "installed":
+            return f"{name} is not installed; run {stage} first"
+    return None
+
+
 def _traces(other: Host) -> t.Traces | None:
-    looked = _look(other)
+    looked = look(other)
     return None if looked is None else t.traces(looked.files, looked.units)
 
 
-def _connect(cluster: Cluster, **besides: str) -> tuple[Api | None, str]:
+def connect(cluster: Cluster, **besides: str) -> tuple[Api | None, str]:
     try:
         return cluster_api.connect(cluster, **besides), ""
     except Trouble as trouble:
@@ -74,12 +94,12 @@ def control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
 
 
 def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
-    looked = _look(host)
+    looked = look(host)
     if looked is None:
         yield from refuse("kubeadm's files cannot be seen; mend the error above, then run again")
         return
     mine = t.traces(looked.files, looked.units)
-    api, trouble = _connect(cluster) if _anyone_may_serve(mine) else (None, "no API yet")
+    api, trouble = connect(cluster) if _anyone_may_serve(mine) else (None, "no API yet")
     lost = left_by_init.lost(api) if api else []
     registered = api is not None and left_by_init.registered(api, host.name)
     decision = _decide(mine, api, trouble, lost, registered)
@@ -88,6 +108,10 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         return
     if decision.step is t.Step.NOTHING and t.SERVING in mine.there:
         host.noop(f"{host.name} is a control plane of {cluster.name}")
+        return
+    kubeadm_runs = decision.step not in (t.Step.NOTHING, t.Step.START)
+    if kubeadm_runs and (wrong := too_early(looked)):
+        yield from refuse(wrong)
         return
     if decision.step is not t.Step.NOTHING:
         host.log(f"{decision.step.value}{': lacks ' + ', '.join(lost) if lost else ''}")
@@ -108,7 +132,7 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
             yield from _control_plane(cluster)
             return
     host.log(f"kubelet's serving certificate of {host.name}: approve")
-    yield FunctionCommand(_approve, (cluster,), {})
+    yield FunctionCommand(approve, (cluster,), {})
 
 
 def _anyone_may_serve(mine: t.Traces) -> bool:
@@ -156,7 +180,7 @@ def _init(
     config = kubeadm_config.init(cluster, node, token, addresses, cut_off=cut_off)
     steps = [TAKE_CONFIG]
     if cut_off:
-        steps.append(_DROP_EMPTY)
+        steps.append(DROP_EMPTY)
         if t.ETCD not in mine.there and mine.lacks((*t.KEYS, *t.CONFS)):
             # No etcd has ever run with these keys, and some are lost: nothing depends on them.
             steps.append(_SET_ASIDE)
@@ -177,7 +201,7 @@ def _init(
 TAKE_CONFIG = (
     f'umask 077; mkdir -p /run/barekube; trap "rm -f {CONFIG}" EXIT; cat >{CONFIG}; umask 022'
 )
-_DROP_EMPTY = (
+DROP_EMPTY = (
     "find /etc/kubernetes /var/lib/kubelet -maxdepth 3 -path /var/lib/kubelet/pods -prune"
     " -o -type f -size 0 -exec rm -f {} +"
 )
@@ -208,7 +232,7 @@ def _rejoin(
 ) -> Generator[PyinfraCommand]:
     """Undo what a join left here, its etcd member first, and join again; where only the last step
     is missing, do that."""
-    api, trouble = _connect(cluster, besides=host.name)
+    api, trouble = connect(cluster, besides=host.name)
     if api is None:
         yield from refuse(
             f"the join of {node.name} was cut off, and no other control plane answers ({trouble});"
@@ -224,7 +248,7 @@ def _rejoin(
         return
     member = known_etcd.member_of(etcd.members(api.host) or [], node.address)
     if member and member.healthy and not member.learner and not mine.lacks(t.MASTER_FILES):
-        yield FunctionCommand(_make_token, (api,), {})
+        yield FunctionCommand(make_token, (api,), {})
         config = kubeadm_config.join_control_plane(
             cluster, node, tokens.for_joining(api), tokens.ca_hash(api.ca), ""
         )
@@ -236,12 +260,12 @@ def _rejoin(
     yield FunctionCommand(etcd.make_room, (api, node, True), {})
     yield changing(_UNDO)
     # kubeadm refuses to join beside a node of this name that still counts as Ready.
-    yield FunctionCommand(_delete_node, (api, node.name), {})
+    yield FunctionCommand(delete_node, (api, node.name), {})
     yield from _join_control_plane(cluster, node, api)
 
 
 def _join_control_plane(cluster: Cluster, node: Node, api: Api) -> Generator[PyinfraCommand]:
-    if wrong := _other_version(api, cluster):
+    if wrong := other_version(api, cluster):
         yield from refuse(wrong)
         return
     encryption = remote.read_secret(api.host, kubeadm_config.ENCRYPTION)
@@ -256,7 +280,7 @@ def _join_control_plane(cluster: Cluster, node: Node, api: Api) -> Generator[Pyi
     yield files.write(TextFile(kubeadm_config.ENCRYPTION, encryption, mode="600"))
     key = secrets.token_bytes(32).hex()
     yield FunctionCommand(_upload_keys, (cluster, api, key), {})
-    yield FunctionCommand(_make_token, (api,), {})
+    yield FunctionCommand(make_token, (api,), {})
     config = kubeadm_config.join_control_plane(
         cluster, node, tokens.for_joining(api), tokens.ca_hash(api.ca), key
     )
@@ -283,14 +307,14 @@ def _upload_keys(state: State, host: Host, cluster: Cluster, api: Api, key: str)
     return bool(done)
 
 
-def _make_token(state: State, host: Host, api: Api) -> bool:
+def make_token(state: State, host: Host, api: Api) -> bool:
     tokens.for_joining(api)
     return True
 
 
 def _await_api(state: State, host: Host, cluster: Cluster) -> bool:
     def lacking() -> str | None:
-        return _connect(cluster)[1] or None
+        return connect(cluster)[1] or None
 
     why = wait("the API", _API_LIMIT, lacking)
     if why is None:
@@ -302,78 +326,15 @@ def _await_api(state: State, host: Host, cluster: Cluster) -> bool:
     return False
 
 
-def _approve(state: State, host: Host, cluster: Cluster) -> bool:
-    api, trouble = _connect(cluster)
+def approve(state: State, host: Host, cluster: Cluster) -> bool:
+    api, trouble = connect(cluster)
     if api is None:
         host.log(f"its certificate cannot be approved: {trouble}")
         return False
     return nodes.approve_serving(host, api, cluster.node(host.name), t.SERVING, _SERVING_LIMIT)
 
 
-@operation()
-def worker(cluster: Cluster) -> Generator[PyinfraCommand]:
-    """This host is a worker of the cluster. One remote command where nothing differs."""
-    yield from answering(_worker(cluster))
-
-
-def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
-    looked = _look(host)
-    if looked is None:
-        yield from refuse("kubeadm's files cannot be seen; mend the error above, then run again")
-        return
-    mine = t.traces(looked.files, looked.units)
-    api, trouble = _connect(cluster)
-    if api is None:
-        if not state.is_executing and not mine.any_node:
-            host.log(f"kubeadm join: once {cluster.endpoint} answers (now: {trouble})")
-            yield StringCommand("false")
-            return
-        yield from without_api(trouble)
-        return
-    node = nodes.lookup(api, host.name)
-    own_ca = looked.files.get(t.CA)
-    identity = looked.files.get(t.MACHINE_ID)
-    machine = identity.text().strip() if identity else ""
-    decision = t.decide_worker(
-        host.name,
-        mine,
-        ca_differs=bool(own_ca and own_ca.size and own_ca.text().strip() != api.ca.strip()),
-        registered=node is not None,
-        same_machine=node is not None and node.status.node_info.machine_id == machine,
-    )
-    if decision.step is t.Step.REFUSE:
-        yield from refuse(decision.sentence)
-        return
-    if decision.step is t.Step.NOTHING and t.SERVING in mine.there:
-        host.noop(f"{host.name} is a worker of {cluster.name}")
-        return
-    joins = decision.step is t.Step.JOIN
-    if joins and (wrong := _other_version(api, cluster)):
-        yield from refuse(wrong)
-        return
-    if decision.step is not t.Step.NOTHING:
-        host.log(f"{decision.step.value}: {cluster.name}, {cluster.endpoint}")
-    if joins:
-        yield FunctionCommand(_make_token, (api,), {})
-        if node is not None:
-            # kubeadm refuses to join beside a node of this name that still counts as Ready.
-            yield FunctionCommand(_delete_node, (api, host.name), {})
-        config = kubeadm_config.join(
-            cluster,
-            cluster.node(host.name),
-            tokens.for_joining(api),
-            tokens.ca_hash(api.ca),
-            cut_off=mine.any_node,
-        )
-        clean = f"systemctl stop kubelet; {_DROP_EMPTY}; " if mine.any_node else ""
-        yield changing(f"{TAKE_CONFIG}; {clean}kubeadm join --config {CONFIG}; sync", config)
-    elif decision.step is t.Step.START:
-        yield changing("systemctl restart kubelet")
-    host.log(f"kubelet's serving certificate of {host.name}: approve")
-    yield FunctionCommand(_approve, (cluster,), {})
-
-
-def _other_version(api: Api, cluster: Cluster) -> str | None:
+def other_version(api: Api, cluster: Cluster) -> str | None:
     """A sentence if the cluster that is to be joined is of another version than group_data's."""
     config = api.core.read_namespaced_config_map("kubeadm-config", "kube-system").data
     version = yaml.safe_load(config["ClusterConfiguration"])["kubernetesVersion"]
@@ -385,7 +346,7 @@ def _other_version(api: Api, cluster: Cluster) -> str | None:
     )
 
 
-def _delete_node(state: State, host: Host, api: Api, name: str) -> bool:
+def delete_node(state: State, host: Host, api: Api, name: str) -> bool:
     found(api.core.delete_node, name)
     return True
 
@@ -400,7 +361,7 @@ def tokens_deleted(cluster: Cluster) -> Generator[PyinfraCommand]:
 
 
 def _forget(state: State, host: Host, cluster: Cluster) -> bool:
-    api, _ = _connect(cluster)
+    api, _ = connect(cluster)
     if api:
         tokens.forget(api)
     return True

@@ -66,7 +66,7 @@ def _sources(other: Host, said: Checkup) -> list[str]:
         return []
     bundle = other.data.bundle_url
     if not bundle and not said.trusts:
-        # Without CAs https cannot be tried; host.py installs them.
+        other.log("its sources are tried once host.py has installed CA certificates: it has none")
         return []
     names = [*(["debian"] if bundle else []), "containerd", "kubernetes"]
     sources = [settings.source(name, release) for name in names]
@@ -101,7 +101,8 @@ def _sources(other: Host, said: Checkup) -> list[str]:
 def neighbours(cluster: Cluster) -> Generator[StringCommand]:
     """Which hosts this one reaches is known. One round trip where one of a pair is new.
 
-    A node whose firewall does not know a new host yet is to learn of it in this run.
+    A node whose firewall does not know a new host yet is to learn of it in this run. A new host
+    tries those outside the limit too; what it lacks there is a warning, since they may be down.
     """
     known = {each.name: _ask(each) for each in settings.hosts() if each in state.active_hosts}
     mine = known.pop(host.name)
@@ -120,11 +121,22 @@ def neighbours(cluster: Cluster) -> Generator[StringCommand]:
     wanted = (
         preflight.targets(bool(mine.ca), there, cluster.api_port, cluster.weave) if mine else []
     )
+    outside: dict[str, str] = {}
+    if mine and not mine.ca:
+        apart = [each.name for each in settings.hosts() if not state.is_host_in_limit(each)]
+        nodes = [cluster.node(name) for name in apart]
+        outside = {node.address: node.name for node in nodes}
+        # As nodes, of which no datagram is asked; but at the port of "mtu" nobody listens.
+        as_nodes = {node.address: (node.control_plane, True) for node in nodes}
+        wanted += preflight.targets(False, as_nodes, cluster.api_port, cluster.weave)
+        wanted += [f"mtu:{address}:6785" for address in outside]
     found = _findings[(state.is_executing, host.name)]
     if wanted:
         silent = host.get_fact(Unreached, targets=wanted)
         names = {cluster.node(name).address: name for name in known}
         found += preflight.unreached(silent or [], names)
+        for sentence in preflight.unreached(silent or [], outside):
+            host.log(f"warning, since that host is not in this run and may be down: {sentence}")
         if silent is None:
             found.append("whom it reaches is not known; mend the error above, then run again")
     if mine and not mine.ca and cluster.node(host.name).control_plane:

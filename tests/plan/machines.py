@@ -49,6 +49,8 @@ _REFUSED = re.compile(r"(^|\W)false\W*$")
 _WEAVE = "/dev/tcp/127.0.0.1/6784"
 _SYNCED = [*["notrunc 900"] * 20, *["notrunc,fdatasync 3000"] * 100, "end"]
 _OFFERED = ("kubeadm", "kubectl", "kubelet")
+# What kubeadm needs, of any version.
+INSTALLED = {each: ("1.0", "hold") for each in ("containerd.io", "kubeadm")}
 BOOT, _LATER = 1_780_000_000, "Thu 2026-11-05 10:00:00.000000 UTC"
 
 

@@ -11,6 +11,9 @@ from tests.plan.conftest import Pyinfra, Result
 
 _ONE_MASTER = "control_plane = [machines.bare('cp-1', '192.0.2.11')]\n"
 _WORKER = "workers = [machines.bare('w-1', '192.0.2.21', {said!r}, {answers!r})]\n"
+_OF_BARE_ONES = "its sources are tried once host.py has installed CA certificates: it has none"
+_APT = "https://pkgs.k8s.io/core:/stable:/v1.37/deb/InRelease"
+_REGISTRY = "https://registry.k8s.io/v2/"
 _KEY = b64encode(machines._key("another")[0].encode()).decode()
 
 
@@ -31,10 +34,10 @@ def _run(
 
 
 def _said(done: Result, host: str) -> list[str]:
-    """What was said of a host, without what pyinfra says by itself."""
+    """What was said of a host, without what pyinfra says by itself and we of each bare one."""
     lines = [line.partition(f"[@fake/{host}]")[2].strip() for line in done.stderr.splitlines()]
     pyinfras = ("Connected", "No changes", "Ready", "Error: executed", "Loaded fact", "noop: ")
-    return [line for line in lines if line and not line.startswith(pyinfras)]
+    return [line for line in lines if line and not line.startswith((*pyinfras, _OF_BARE_ONES))]
 
 
 @pytest.mark.parametrize(
@@ -92,11 +95,15 @@ def _said(done: Result, host: str) -> list[str]:
             )
             for unit in ("ufw.service", "firewalld.service", "nftables.service")
         ),
-        pytest.param(
-            {"trusts": "1"},
-            {"download-file": ["silent https://registry.k8s.io/v2/", "end"]},
-            "https://registry.k8s.io/v2/ does not answer; mend its network, or group_data's source",
-            id="a source that does not answer",
+        *(
+            pytest.param(
+                {"trusts": "1"},
+                # Whoever does not ask for it gets no answer at all.
+                {url: [f"silent {url}", "end"]},
+                f"{url} does not answer; mend its network, or group_data's source",
+                id=f"{what} that does not answer",
+            )
+            for what, url in [("an apt repository", _APT), ("an image registry", _REGISTRY)]
         ),
         pytest.param(
             {"routes": "eth1:0000F40A:0000FFFF"},
@@ -127,6 +134,30 @@ def test_one_host_that_would_fail_later_stops_all_before_anything_is_changed(
     assert done.status == 1
     assert done.changing_commands == []
     assert "Traceback" not in done.stderr
+
+
+def test_a_host_outside_the_limit_that_does_not_answer_is_a_warning_to_a_new_one(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    tried = [*(f"tcp:192.0.2.11:{port}" for port in (10250, 6443, 2379, 2380)), "mtu:192.0.2.11"]
+    answers = {machines.REACH: ["tcp:192.0.2.11:6443", "end"]}
+    inventory = _ONE_MASTER + _WORKER.format(said={}, answers=answers)
+    done = _run(pyinfra, tmp_path, inventory, "", "deploys/preflight.py", "--limit", "workers")
+    assert _said(done, "w-1") == [
+        "warning, since that host is not in this run and may be down: it does not reach @fake/cp-1"
+        " (192.0.2.11) on TCP 6443; open that between the inventory's hosts, or run"
+        " deploys/host.py on @fake/cp-1 first if it has a firewall"
+    ]
+    assert [each for each in tried if each not in done.stderr] == []
+    assert done.status == 0
+
+
+def test_a_machine_without_ca_certificates_says_when_its_sources_are_tried(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    done = _run(pyinfra, tmp_path, _ONE_MASTER)
+    assert f"[@fake/cp-1] {_OF_BARE_ONES}\n" in done.stderr
+    assert done.status == 0
 
 
 def test_an_apt_key_that_is_not_the_wanted_one_is_found_before_anything_is_changed(
@@ -239,6 +270,42 @@ def test_workers_before_there_is_a_control_plane_are_told_what_comes_first(
         "no control plane answers (@fake/cp-1 has no /etc/kubernetes/admin.conf); run"
         " deploys/control_plane.py first"
     ]
+    assert done.status == 1
+    assert done.changing_commands == []
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("there", "sentence"),
+    [
+        ([], "containerd.io is not installed; run deploys/runtime.py first"),
+        (["containerd.io"], "kubeadm is not installed; run deploys/kubernetes_packages.py first"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("stage", "host", "api"), [("control_plane", "cp-1", False), ("workers", "w-1", True)]
+)
+def test_a_stage_that_comes_too_early_says_what_comes_first_and_changes_nothing(
+    pyinfra: Pyinfra,
+    tmp_path: Path,
+    stage: str,
+    host: str,
+    api: bool,
+    there: list[str],
+    sentence: str,
+) -> None:
+    machine = machines.Machine(
+        files={"/etc/machine-id": f"{machines.MACHINE_ID}\n"},
+        packages={name: machines.INSTALLED[name] for name in there},
+    )
+    answers = {machines._FACT: machine.answer()}
+    inventory = (
+        f"control_plane = [machines.bare('cp-1', '192.0.2.11', {{}}, {answers!r})]\n"
+        + _WORKER.format(said={}, answers=answers)
+    )
+    limit = ("--limit", f"@fake/{host}")
+    done = _run(pyinfra, tmp_path, inventory, "", f"deploys/{stage}.py", *limit, api=api)
+    assert _said(done, host) == [sentence]
     assert done.status == 1
     assert done.changing_commands == []
     assert "Traceback" not in done.stderr

@@ -1,5 +1,6 @@
 """The batch facts' shell, run here, and what is made of its output."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from pyinfra.api import FactProcessError
 
 from barekube.facts.machine import Found, Machine
-from barekube.facts.preflight import CheckupFact
+from barekube.facts.preflight import CheckupFact, SyncTimes
 
 
 def _ask(**wanted: Any) -> Found:  # noqa: ANN401
@@ -71,3 +72,21 @@ def test_a_checkup_of_this_machine_says_what_it_is() -> None:
     assert found.machine == uname.strip()
     assert found.distribution == "debian"
     assert abs(found.offset) < 5
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["with /var/lib", "a disk of its own"])
+def test_the_disk_of_etcd_is_measured_and_nothing_is_left_there(tmp_path: Path, own: bool) -> None:
+    lib, log = tmp_path / "lib", tmp_path / "log"
+    (lib / "etcd" if own else lib).mkdir(parents=True)
+    spy = tmp_path / "bin/mktemp"
+    spy.parent.mkdir()
+    spy.write_text(f'#!/bin/sh\necho "$2" >{log}\nexec /usr/bin/mktemp "$@"\n')
+    spy.chmod(0o755)
+    command = SyncTimes().command().get_raw_value().replace("/var/lib", str(lib))
+    path = f"{spy.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", command], env={"PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert len(SyncTimes().process(done.stdout.splitlines())) == 100
+    assert log.read_text() == f"{lib / 'etcd' if own else lib}\n"
+    assert [path for path in lib.rglob("*") if path.is_file()] == []

@@ -32,7 +32,7 @@ JOINS = [
     "write audit-policy.yaml",
     "write encryption.yaml",
     "_upload_keys()",
-    "_make_token()",
+    "make_token()",
     "kubeadm join",
 ]
 
@@ -40,6 +40,7 @@ JOINS = [
 def _machine(*secret: str, ca: str = machines.CA) -> Machine:
     machine = Machine(
         files={traces.CA: ca} if secret else {},
+        packages=dict(machines.INSTALLED),
         units={traces.KUBELET: ("loaded", "active", "enabled")},
     )
     machine.secret = [each for each in secret if each != traces.CA]
@@ -101,7 +102,7 @@ def _short(commands: list[str]) -> list[str]:
 
 def test_a_bare_control_plane_joins_once_etcd_is_well(join: Callable[..., Outcome]) -> None:
     result = join(_machine())
-    assert _short(result.commands) == [*JOINS, "_approve()"]
+    assert _short(result.commands) == [*JOINS, "approve()"]
     assert kubeadm_config.ENCRYPTION not in " ".join(result.stdin)
     # What kubeadm writes is on the disk before etcd counts on it.
     assert "sync -f /etc/kubernetes" in result.commands[-2]
@@ -116,9 +117,9 @@ def test_a_cut_off_join_is_undone_its_member_first_and_done_again(
             "wait for the lock",
             "make_room()",
             "undo",
-            "_delete_node()",
+            "delete_node()",
             *JOINS,
-            "_approve()",
+            "approve()",
         ]
         assert result.logs[0] == "kubeadm join: again, for one was cut off"
         undo = result.commands[2]
@@ -129,14 +130,14 @@ def test_a_cut_off_join_is_undone_its_member_first_and_done_again(
 
 def test_a_join_that_lacks_only_its_last_step_is_not_undone(join: Callable[..., Outcome]) -> None:
     result = join(WHOLE, members=[FIRST, OWN])
-    assert _short(result.commands) == ["wait for the lock", "_make_token()", "mark", "_approve()"]
+    assert _short(result.commands) == ["wait for the lock", "make_token()", "mark", "approve()"]
 
 
 def test_a_join_that_ended_well_while_it_was_waited_for_is_left_alone(
     join: Callable[..., Outcome],
 ) -> None:
     result = join(BEGUN, registered=(False, True))
-    assert _short(result.commands) == ["wait for the lock", "_approve()"]
+    assert _short(result.commands) == ["wait for the lock", "approve()"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from barekube import firewall as rules
 from barekube import kernel, lease, tokens, traces
 from barekube.api import Trouble
 from barekube.cluster import Cluster, Node
-from barekube.operations import files, firewall, kubeadm, packages, system, units
+from barekube.operations import files, firewall, packages, system, units, workers
 from barekube.text import TextFile
 from tests.plan import machines
 from tests.plan.machines import Machine
@@ -504,7 +504,7 @@ def test_rules_that_let_no_new_connection_in_fail_the_host_in_a_sentence(shut: b
     )
 
 
-# -- kubeadm.worker
+# -- workers.worker
 
 TOKEN = "abcdef.0123456789abcdef"
 
@@ -536,11 +536,11 @@ def _worker(
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
     monkeypatch.setattr(tokens, "for_joining", lambda api: TOKEN)
     monkeypatch.setattr(tokens, "ca_hash", lambda ca: "sha256:00")
-    return _on(machine, kubeadm.worker, CLUSTER, name="w-1")
+    return _on(machine, workers.worker, CLUSTER, name="w-1")
 
 
 def test_no_worker_joins_a_cluster_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _worker(monkeypatch, Machine(), runs="1.36.3") == Outcome(
+    assert _worker(monkeypatch, _bare(), runs="1.36.3") == Outcome(
         commands=["false"],
         logs=[
             "the cluster runs v1.36.3 and group_data says v1.37.2; run deploys/upgrade.py --exclude"
@@ -553,6 +553,7 @@ def test_no_worker_joins_a_cluster_of_another_version(monkeypatch: pytest.Monkey
 def _joined() -> Machine:
     machine = Machine(
         files={traces.MACHINE_ID: f"{machines.MACHINE_ID}\n", traces.CA: machines.CA},
+        packages=dict(machines.INSTALLED),
         units={traces.KUBELET: ("loaded", "active", "enabled")},
     )
     machine.secret = [each for each in (*traces.NODE_FILES, traces.SERVING) if each != traces.CA]
@@ -560,7 +561,9 @@ def _joined() -> Machine:
 
 
 def _bare() -> Machine:
-    return Machine(files={traces.MACHINE_ID: f"{machines.MACHINE_ID}\n"})
+    return Machine(
+        files={traces.MACHINE_ID: f"{machines.MACHINE_ID}\n"}, packages=dict(machines.INSTALLED)
+    )
 
 
 TAKE = (
@@ -580,7 +583,7 @@ def test_a_bare_worker_joins_and_its_token_is_in_no_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     result = _worker(monkeypatch, _bare())
-    assert result.commands == ["_make_token()", _alone(f"{TAKE}; {JOIN}"), "_approve()"]
+    assert result.commands == ["make_token()", _alone(f"{TAKE}; {JOIN}"), "approve()"]
     assert result.logs == [JOINS, APPROVES]
     assert [TOKEN in text for text in result.stdin] == [True]
 
@@ -598,10 +601,10 @@ def test_a_join_that_was_cut_off_is_cleaned_and_done_again(monkeypatch: pytest.M
     machine.secret.remove(traces.KUBELET_CONF)
     result = _worker(monkeypatch, machine, machines.MACHINE_ID)
     assert result.commands == [
-        "_make_token()",
-        "_delete_node()",
+        "make_token()",
+        "delete_node()",
         _alone(f"{TAKE}; {CLEAN}; {JOIN}"),
-        "_approve()",
+        "approve()",
     ]
     assert result.logs == [JOINS, APPROVES]
 
@@ -610,7 +613,7 @@ def test_a_worker_whose_kubelet_stands_still_is_started(monkeypatch: pytest.Monk
     machine = _joined()
     machine.units[traces.KUBELET] = ("loaded", "inactive", "enabled")
     assert _worker(monkeypatch, machine, machines.MACHINE_ID) == Outcome(
-        commands=[_alone("systemctl restart kubelet"), "_approve()"],
+        commands=[_alone("systemctl restart kubelet"), "approve()"],
         logs=["start kubelet and wait for the API: home, api.home:6443", APPROVES],
         asked=1,
     )
@@ -622,7 +625,7 @@ def test_a_worker_that_only_lacks_its_serving_certificate_gets_it(
     machine = _joined()
     machine.secret.remove(traces.SERVING)
     assert _worker(monkeypatch, machine, machines.MACHINE_ID) == Outcome(
-        commands=["_approve()"], logs=[APPROVES], asked=1
+        commands=["approve()"], logs=[APPROVES], asked=1
     )
 
 
@@ -658,7 +661,7 @@ def test_without_an_api_a_worker_waits_for_the_control_plane_stage(
         raise Trouble("cp-1: its API does not answer")
 
     monkeypatch.setattr(barekube.api, "connect", silent)
-    assert _on(_bare(), kubeadm.worker, CLUSTER, name="w-1") == Outcome(
+    assert _on(_bare(), workers.worker, CLUSTER, name="w-1") == Outcome(
         commands=["false"],
         logs=[
             "no control plane answers (cp-1: its API does not answer); run"
@@ -676,7 +679,7 @@ def test_an_api_that_breaks_off_meanwhile_fails_this_host_only(
 
     api = SimpleNamespace(core=SimpleNamespace(read_node=read_node), ca=machines.CA)
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
-    assert _on(_bare(), kubeadm.worker, CLUSTER, name="w-1") == Outcome(
+    assert _on(_bare(), workers.worker, CLUSTER, name="w-1") == Outcome(
         commands=["false"],
         logs=[
             "the API answers 500 etcdserver: no leader; see whether its control planes run, then"
