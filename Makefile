@@ -76,7 +76,8 @@ test: test-needs .venv/.ready style types fast-tests page-tests lab-tests
 
 test-needs:
 	@echo 'make test: needs what `make lab` needs; about 80 minutes the first time, then 40.'
-	@echo 'It starts the lab anew and leaves it running. It installs chromium and busybox-static.'
+	@echo 'It starts the lab anew and leaves it running. It installs nftables, chromium and'
+	@echo 'busybox-static.'
 
 style: .venv/.ready
 	@echo '== style'
@@ -89,6 +90,9 @@ types: .venv/.ready
 
 fast-tests: .venv/.ready
 	@echo '== tests/unit and tests/plan'
+	@command -v nft >/dev/null || { \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+		apt-get -qq -y install --no-install-recommends nftables; }
 	$(PYTHON) -m pytest tests/unit tests/plan
 
 # The network page in a real browser.
