@@ -19,7 +19,7 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_inventory, ctx_state
 from pyinfra_cli import cli
 
-from barekube import api, checks, quick, summary
+from barekube import api, checks, keys, quick, summary
 from barekube.operations import order
 
 config.REQUIRE_PYINFRA_VERSION = "==3.10.0"
@@ -73,7 +73,7 @@ def problems_of_group_data(folders: Iterable[Path], groups: Mapping[str, list[st
             values, unread = read(path)
             shown = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
             found += unread or checks.group_data(shown, path.stem, groups)
-            found += checks.data(shown, values, {**checks.CLUSTER, **checks.HOST})
+            found += checks.data(shown, values, {**keys.CLUSTER, **keys.HOST})
             if path.stem == "all":
                 everywhere |= values
             elif "bundle_url" in values:

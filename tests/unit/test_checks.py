@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from barekube import checks
+from barekube import checks, keys
 
 _ALL = Path(__file__).parents[2] / "group_data/all.py"
 
@@ -32,11 +32,11 @@ def _defaults() -> dict[str, Any]:
 
 
 def test_the_known_keys_are_those_of_group_data() -> None:
-    assert set(checks.CLUSTER) == set(_defaults()) - set(checks.HOST)
+    assert set(keys.CLUSTER) == set(_defaults()) - set(keys.HOST)
 
 
 def test_the_defaults_are_as_they_must_be() -> None:
-    assert checks.data("all.py", _defaults(), {**checks.CLUSTER, **checks.HOST}) == []
+    assert checks.data("all.py", _defaults(), {**keys.CLUSTER, **keys.HOST}) == []
     assert checks.cluster(_defaults()) == []
 
 
@@ -63,7 +63,7 @@ def test_the_defaults_are_as_they_must_be() -> None:
 def test_a_value_of_the_wrong_kind_is_named_with_the_right_one(
     key: str, value: object, words: str
 ) -> None:
-    known = {**checks.CLUSTER, **checks.HOST}
+    known = {**keys.CLUSTER, **keys.HOST}
     sentence = f"all.py: {key} is {value!r}; make it {words}"
     assert checks.data("all.py", {key: value}, known) == [sentence]
 
@@ -77,7 +77,7 @@ def test_a_key_that_became_lost_is_asked_for() -> None:
 
 
 def test_a_key_that_would_rename_every_operation_is_refused() -> None:
-    known = {**checks.CLUSTER, **checks.HOST}
+    known = {**keys.CLUSTER, **keys.HOST}
     assert [each.split(";")[0] for each in checks.data("all.py", {"name": "x"}, known)] == [
         "all.py: name is no known key"
     ]
