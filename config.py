@@ -140,7 +140,6 @@ def show(error: click.ClickException) -> None:
 def end() -> None:
     """Print the summary and set the exit status; pyinfra's own is 0 far too often."""
     error = sys.exc_info()[1]
-    refused = isinstance(error, click.ClickException)
     broken_off = error is not None and not isinstance(error, SystemExit)
     unanswered = not given["yes"] and isinstance(getattr(error, "exception", None), EOFError)
     if isinstance(error, click.ClickException) and not unanswered:
@@ -171,7 +170,9 @@ def end() -> None:
         for line in summary.lines(run):
             click.echo(f"    {line}", err=True)
         sys.exit(summary.status(run))
-    if refused:
+    if isinstance(error, click.ClickException):
+        if report is not None:
+            click.echo(summary.without_run([error.message]), file=sys.__stdout__)
         sys.exit(1)
 
 
@@ -179,16 +180,19 @@ def _in_limit(host: Host) -> bool:
     return bool(state.is_host_in_limit(host))
 
 
-# With --json standard output is one JSON document: pyinfra's, with our summary in it.
-report = io.StringIO() if given["json_output"] else None
+_NO_RUN = ("debug-inventory", "fact")
+
+# With --json standard output is one JSON document: pyinfra's, with our summary of a run in it.
+captured = given["json_output"] and given["operations"][0] not in _NO_RUN
+report = io.StringIO() if captured else None
 if report is not None:
     sys.stdout = report
-
-_NO_RUN = ("debug-inventory", "fact")
 
 if wrong := problems():
     for sentence in wrong:
         click.echo(f"--> {sentence}", err=True)
     click.echo("--> Nothing was connected to, and nothing was changed.", err=True)
+    if given["json_output"]:
+        click.echo(summary.without_run(wrong), file=sys.__stdout__)
     sys.exit(1)
 context.call_on_close(end)
