@@ -20,15 +20,19 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else "; correct or remove it"
 
 
-def data(file: str, values: Mapping[str, object], known: Mapping[str, Kind]) -> list[str]:
-    """The problems of the keys and values of one file, or of one host in it."""
+def data(
+    file: str, values: Mapping[str, object], known: Mapping[str, Kind], within: str = ""
+) -> list[str]:
+    """The problems of the keys and values of one file, or of the dict `within` it."""
     problems = []
     for key, value in values.items():
         kind = known.get(key)
         if kind is None:
-            problems.append(f"{file}: {key} is no known key{nearest(key, known)}")
+            problems.append(f"{file}: {within}{key} is no known key{nearest(str(key), known)}")
         elif not kind.fits(value):
-            problems.append(f"{file}: {key} is {value!r}; make it {kind.words}")
+            problems.append(f"{file}: {within}{key} is {value!r}; make it {kind.words}")
+        elif isinstance(value, dict) and kind.fields is not None:
+            problems += data(file, value, kind.fields, f"{within}{key}.")
     return problems
 
 
