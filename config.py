@@ -19,7 +19,7 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_inventory, ctx_state
 from pyinfra_cli import cli
 
-from barekube import api, checks, keys, quick, summary
+from barekube import api, checks, quick, summary
 from barekube.operations import order
 
 config.REQUIRE_PYINFRA_VERSION = "==3.10.0"
@@ -58,22 +58,37 @@ def read(path: Path) -> tuple[dict[str, object], list[str]]:
     }, []
 
 
-def problems_of_group_data(folders: Iterable[Path], groups: Mapping[str, list[str]]) -> list[str]:
+def files_of_group_data(inventory: Path) -> list[Path]:
+    """Those that pyinfra reads, in its order: a later one overrides."""
+    folders = dict.fromkeys(
+        each / "group_data" for each in (Path.cwd(), inventory.parent.resolve())
+    )
+    named = [Path.cwd() / each for each in given["group_data"]]
+    return [
+        path
+        for each in (*folders, *named)
+        for path in (sorted(each.glob("*.py")) if each.is_dir() else [each])
+        if path.suffix == ".py" and path.is_file()
+    ]
+
+
+def problems_of_group_data(
+    files: Iterable[Path], groups: Mapping[str, list[str]], overrides: Mapping[str, object]
+) -> list[str]:
     """What is wrong in group_data. Its files may ask for the inventory, as under pyinfra."""
     found = []
     everywhere: dict[str, object] = {}
-    bundled: dict[str, dict[str, object]] = {}
+    bundled: dict[str, dict[str, object]] = {"group_data/all.py": {}}
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
     members: dict[str, tuple[list[str], dict[str, object]]] = {
         group: (each, {}) for group, each in groups.items()
     }
     fake = Inventory((names, {}), **members)  # type: ignore[no-untyped-call]
     with ctx_inventory.use(fake):
-        for path in (path for folder in folders for path in sorted(folder.glob("*.py"))):
+        for path in files:
             values, unread = read(path)
             shown = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-            found += unread or checks.group_data(shown, path.stem, groups)
-            found += checks.data(shown, values, {**keys.CLUSTER, **keys.HOST})
+            found += unread or checks.group_data(shown, path.stem, values, groups)
             if path.stem == "all":
                 everywhere |= values
             elif "bundle_url" in values:
@@ -81,14 +96,15 @@ def problems_of_group_data(folders: Iterable[Path], groups: Mapping[str, list[st
     if found:
         return found
     found = checks.cluster(everywhere)
-    for shown, values in bundled.items():
-        found += checks.bundle(shown, everywhere | values)
+    for shown, values in ({"--data": {}} if "bundle_url" in overrides else bundled).items():
+        found += checks.bundle(shown, {**everywhere, **values, **overrides})
     return found
 
 
 def problems() -> list[str]:
     """Everything that is wrong and can be known now, a sentence each."""
-    found = checks.options(given)
+    overrides, wrong = checks.overrides(given["data"])
+    found = checks.options(given) + wrong
     path = Path(given["inventory"])
     if path.suffix == ".py" and not path.exists():
         return [*found, f"{path} is not there; name your inventory file"]
@@ -101,9 +117,13 @@ def problems() -> list[str]:
     # pyinfra has two groups more: all, and one named like the file.
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
     groups = {"all": names, path.stem: names} | groups
-    folders = dict.fromkeys(each / "group_data" for each in (Path.cwd(), path.parent.resolve()))
-    found += wrong + problems_of_group_data(folders, groups)
-    return found + checks.limits([*given["limit"], *given["exclude"]], groups)
+    found += wrong + problems_of_group_data(files_of_group_data(path), groups, overrides)
+    if wrong:
+        # What --limit names may be in it, once it is corrected.
+        return found
+    for option in ("limit", "exclude"):
+        found += checks.limits(f"--{option}", given[option], groups)
+    return found
 
 
 def host_run(host: Host) -> summary.HostRun:

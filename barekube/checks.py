@@ -8,8 +8,11 @@ import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from barekube.keys import CLUSTER, HOST, LABEL, Kind
+from pyinfra_cli.util import parse_cli_arg
+
+from barekube.keys import ASKED, CLUSTER, HOST, NAME, WHOLE, Kind
 
 GROUPS = ("control_plane", "workers", "edge", "storage")
 
@@ -36,22 +39,50 @@ def data(
     return problems
 
 
-def group_data(file: str, stem: str, groups: Iterable[str]) -> list[str]:
-    """The problem of a file of group_data, <stem>.py, that belongs to no group."""
+def data_of_some(file: str, values: Mapping[str, object]) -> list[str]:
+    """The problems of data that holds for some hosts only: a group's, or one host's."""
+    whole = [
+        f"{file}: {key} is the whole cluster's; set it in group_data/all.py"
+        for key in values
+        if key in WHOLE
+    ]
+    own = {key: value for key, value in values.items() if key not in WHOLE}
+    return whole + data(file, own, {**CLUSTER, **HOST})
+
+
+def overrides(given: Iterable[str]) -> tuple[dict[str, object], list[str]]:
+    """What --data says, as pyinfra reads it, and what is wrong with it."""
+    values: dict[str, object] = {}
+    problems = []
+    for each in given:
+        key, sign, text = each.partition("=")
+        if sign:
+            values[key] = parse_cli_arg(text)
+        else:
+            problems.append(f"--data {each} has no value; write --data {each}=VALUE")
+    return values, problems + data("--data", values, {**CLUSTER, **HOST, **ASKED})
+
+
+def group_data(
+    file: str, stem: str, values: Mapping[str, object], groups: Iterable[str]
+) -> list[str]:
+    """The problems of a file of group_data, <stem>.py; it may belong to no group."""
+    if stem == "all":
+        return data(file, values, {**CLUSTER, **HOST})
+    problems = []
     known = {*GROUPS, *groups, "all"}
-    if stem in known:
-        return []
-    return [f"{file}: {stem} is no group of the inventory{nearest(stem, known)}"]
+    if stem not in known:
+        problems = [f"{file}: {stem} is no group of the inventory{nearest(stem, known)}"]
+    return problems + data_of_some(file, values)
 
 
 def cluster(values: Mapping[str, object]) -> list[str]:
-    """The problems of all that group_data says for all hosts together."""
-    problems = [
+    """What is missing of all that group_data says for all hosts together."""
+    return [
         f"group_data/all.py: {key} is missing; make it {kind.words}"
         for key, kind in CLUSTER.items()
         if key not in values
     ]
-    return problems + bundle("group_data/all.py", values)
 
 
 def bundle(file: str, values: Mapping[str, object]) -> list[str]:
@@ -71,10 +102,17 @@ def bundle(file: str, values: Mapping[str, object]) -> list[str]:
 
 def is_group(name: str, value: object) -> bool:
     """Whether pyinfra takes a name of the inventory's file for a group: a list, or (list, data)."""
-    if name.startswith("_") or not isinstance(value, list | tuple) or value == ():
+    return not name.startswith("_") and isinstance(value, list | tuple)
+
+
+def is_misshapen(name: str, value: object) -> bool:
+    """Whether it was meant for a group, or pyinfra stumbles over it as one."""
+    if name.startswith("_"):
         return False
-    members = value[0] if isinstance(value, tuple) else value
-    return isinstance(members, list | tuple)
+    if isinstance(value, tuple):
+        pair = len(value) == 2 and isinstance(value[1], dict)
+        return not pair or not isinstance(value[0], list | tuple)
+    return name in GROUPS and not isinstance(value, list)
 
 
 def members(value: object) -> list[object]:
@@ -86,10 +124,18 @@ def members(value: object) -> list[object]:
 def inventory(file: str, values: Mapping[str, object]) -> tuple[dict[str, list[str]], list[str]]:
     """The groups (name to hosts' names) of an inventory file's names, and its problems."""
     groups: dict[str, list[str]] = {}
+    misshapen = []
     problems = []
     for group, value in values.items():
+        if is_misshapen(group, value):
+            otherwise = "" if group in GROUPS else ", or begin its name with _ if it is no group"
+            misshapen.append(f"{file}: {group} is {value!r}; make it a list{otherwise}")
+            groups[group] = []
+            continue
         if not is_group(group, value):
             continue
+        if isinstance(value, tuple):
+            problems += data_of_some(f"{file}, {group}", value[1])
         groups[group] = []
         if group not in GROUPS and (near := nearest(group, GROUPS)).startswith("; did"):
             problems.append(f"{file}: {group} is no group of barekube's{near}")
@@ -101,13 +147,14 @@ def inventory(file: str, values: Mapping[str, object]) -> tuple[dict[str, list[s
                 )
                 continue
             groups[group].append(name)
-            problems += data(f"{file}, {name}", own, {**CLUSTER, **HOST})
-            if not name.startswith("@") and not re.fullmatch(rf"{LABEL}(\.{LABEL})*", name):
+            problems += data_of_some(f"{file}, {name}", own)
+            if not name.startswith("@") and not re.fullmatch(NAME, name):
                 problems.append(
                     f"{file}: {name!r} cannot be a node's name; use lower-case letters, digits,"
                     " '-' and '.'"
                 )
-    return groups, problems + _membership(file, groups)
+    # A group that was not understood has its hosts all the same.
+    return groups, misshapen + problems + ([] if misshapen else _membership(file, groups))
 
 
 def _membership(file: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
@@ -141,24 +188,30 @@ def _membership(file: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
     return problems
 
 
-def limits(patterns: Iterable[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
-    """The problem of each --limit that is no group with hosts, and matches no host's name."""
+def limits(option: str, patterns: Iterable[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """The problem of each --limit or --exclude that is no group with hosts, and matches no host."""
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
+    # pyinfra has data for `all`, and takes it for no group here.
+    full = [group for group in groups if groups[group] and group != "all"]
     return [
-        f"--limit {pattern} matches no host of the inventory"
-        f"{nearest(pattern, [*names, *(group for group in groups if groups[group])])}"
+        f"{option} {pattern} matches no host of the inventory{nearest(pattern, [*names, *full])}"
         for pattern in patterns
-        if not groups.get(pattern) and not fnmatch.filter(names, pattern)
+        if pattern not in full and not fnmatch.filter(names, pattern)
     ]
 
 
-def options(given: Mapping[str, object]) -> list[str]:
+def options(given: Mapping[str, Any]) -> list[str]:
     """The problems of pyinfra's own options; `given` are those of the command line."""
     problems = []
     if given.get("dry") and given.get("yes"):
         problems.append("--dry with -y compares nothing; leave -y out")
     if "drift.py" in str(given.get("operations")) and not given.get("dry"):
         problems.append("drift.py only compares; add --dry")
+    problems += [
+        f"--group-data {each} is neither a directory nor a Python file; correct it"
+        for each in map(Path, given["group_data"])
+        if not each.is_dir() and not (each.is_file() and each.suffix == ".py")
+    ]
     for key in ("serial", "no_wait"):
         if given.get(key):
             problems.append(

@@ -11,6 +11,8 @@ from pyinfra.api.arguments import all_global_arguments
 from pyinfra.connectors.fake import FakeConnectorData
 from pyinfra.connectors.ssh import ConnectorData
 
+from barekube import doors, weave
+
 LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 NAME = rf"{LABEL}(\.{LABEL})*"
 
@@ -122,6 +124,7 @@ _YES_OR_NO = Kind("True or False", lambda value: isinstance(value, bool))
 _NUMBER = Kind("a number", lambda value: type(value) in (int, float))
 _WHOLE_NUMBER = Kind("a whole number", lambda value: type(value) is int)
 _DICT = Kind("a dict", lambda value: isinstance(value, dict))
+_TRUE_OR_FALSE = Kind("true or false", _YES_OR_NO.fits)
 _ANY = Kind("anything", lambda value: True)
 
 
@@ -223,6 +226,44 @@ CLUSTER: Mapping[str, Kind] = {
     ),
     "encryption_key": Kind("a number from 1 on", lambda v: type(v) is int and v > 0),
     "audit_rules": Kind("a list of dicts", _is_list_of_dicts),
+}
+
+# Those of them that settings.cluster() and the stages take from whichever host comes first.
+WHOLE = frozenset(
+    {
+        "cluster_name",
+        "kubernetes_version",
+        "api_name",
+        "api_port",
+        "service_network",
+        "network_manifests",
+        "storage_manifests",
+        "ingress_manifests",
+        "door_certificates",
+        "ignored_preflight",
+        "cluster_configuration",
+        "kubelet_configuration",
+        "kube_proxy_configuration",
+        "audit_rules",
+        "encryption_key",
+    }
+)
+
+# What a single run is asked by --data (a unit test holds this and the code together).
+ASKED: Mapping[str, Kind] = {
+    "look": _TRUE_OR_FALSE,
+    "prune": _TRUE_OR_FALSE,
+    "packages": _TRUE_OR_FALSE,
+    "reboot": _TRUE_OR_FALSE,
+    "cluster": _TEXT,
+    "node": _TEXT,
+    "password": Kind(
+        f"{weave.SECRET} or {doors.LOGIN}", lambda value: value in (weave.SECRET, doors.LOGIN)
+    ),
+    "host": _TEXT,
+    "disk": _TEXT,
+    "osd": Kind("the number of an OSD", lambda value: type(value) is int and value >= 0),
+    "at_once": Kind("a number of hosts", lambda value: type(value) is int and value > 0),
 }
 
 _BY_TYPE = {str: _TEXT, bool: _YES_OR_NO, int: _WHOLE_NUMBER, float: _NUMBER}
