@@ -58,22 +58,37 @@ def read(path: Path) -> tuple[dict[str, object], list[str]]:
     }, []
 
 
-def problems_of_group_data(folders: Iterable[Path], groups: Mapping[str, list[str]]) -> list[str]:
+def files_of_group_data(inventory: Path) -> list[Path]:
+    """Those that pyinfra reads, in its order: a later one overrides."""
+    folders = dict.fromkeys(
+        each / "group_data" for each in (Path.cwd(), inventory.parent.resolve())
+    )
+    named = [Path.cwd() / each for each in given["group_data"]]
+    return [
+        path
+        for each in (*folders, *named)
+        for path in (sorted(each.glob("*.py")) if each.is_dir() else [each])
+        if path.suffix == ".py" and path.is_file()
+    ]
+
+
+def problems_of_group_data(
+    files: Iterable[Path], groups: Mapping[str, list[str]], overrides: Mapping[str, object]
+) -> list[str]:
     """What is wrong in group_data. Its files may ask for the inventory, as under pyinfra."""
     found = []
     everywhere: dict[str, object] = {}
-    bundled: dict[str, dict[str, object]] = {}
+    bundled: dict[str, dict[str, object]] = {"group_data/all.py": {}}
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
     members: dict[str, tuple[list[str], dict[str, object]]] = {
         group: (each, {}) for group, each in groups.items()
     }
     fake = Inventory((names, {}), **members)  # type: ignore[no-untyped-call]
     with ctx_inventory.use(fake):
-        for path in (path for folder in folders for path in sorted(folder.glob("*.py"))):
+        for path in files:
             values, unread = read(path)
             shown = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-            found += unread or checks.group_data(shown, path.stem, groups)
-            found += checks.data(shown, values, {**checks.CLUSTER, **checks.HOST})
+            found += unread or checks.group_data(shown, path.stem, values, groups)
             if path.stem == "all":
                 everywhere |= values
             elif "bundle_url" in values:
@@ -81,14 +96,15 @@ def problems_of_group_data(folders: Iterable[Path], groups: Mapping[str, list[st
     if found:
         return found
     found = checks.cluster(everywhere)
-    for shown, values in bundled.items():
-        found += checks.bundle(shown, everywhere | values)
+    for shown, values in ({"--data": {}} if "bundle_url" in overrides else bundled).items():
+        found += checks.bundle(shown, {**everywhere, **values, **overrides})
     return found
 
 
 def problems() -> list[str]:
     """Everything that is wrong and can be known now, a sentence each."""
-    found = checks.options(given)
+    overrides, wrong = checks.overrides(given["data"])
+    found = checks.options(given) + wrong
     path = Path(given["inventory"])
     if path.suffix == ".py" and not path.exists():
         return [*found, f"{path} is not there; name your inventory file"]
@@ -101,9 +117,13 @@ def problems() -> list[str]:
     # pyinfra has two groups more: all, and one named like the file.
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
     groups = {"all": names, path.stem: names} | groups
-    folders = dict.fromkeys(each / "group_data" for each in (Path.cwd(), path.parent.resolve()))
-    found += wrong + problems_of_group_data(folders, groups)
-    return found + checks.limits([*given["limit"], *given["exclude"]], groups)
+    found += wrong + problems_of_group_data(files_of_group_data(path), groups, overrides)
+    if wrong:
+        # What --limit names may be in it, once it is corrected.
+        return found
+    for option in ("limit", "exclude"):
+        found += checks.limits(f"--{option}", given[option], groups)
+    return found
 
 
 def host_run(host: Host) -> summary.HostRun:
@@ -140,7 +160,6 @@ def show(error: click.ClickException) -> None:
 def end() -> None:
     """Print the summary and set the exit status; pyinfra's own is 0 far too often."""
     error = sys.exc_info()[1]
-    refused = isinstance(error, click.ClickException)
     broken_off = error is not None and not isinstance(error, SystemExit)
     unanswered = not given["yes"] and isinstance(getattr(error, "exception", None), EOFError)
     if isinstance(error, click.ClickException) and not unanswered:
@@ -171,7 +190,9 @@ def end() -> None:
         for line in summary.lines(run):
             click.echo(f"    {line}", err=True)
         sys.exit(summary.status(run))
-    if refused:
+    if isinstance(error, click.ClickException):
+        if report is not None:
+            click.echo(summary.without_run([error.message]), file=sys.__stdout__)
         sys.exit(1)
 
 
@@ -179,16 +200,19 @@ def _in_limit(host: Host) -> bool:
     return bool(state.is_host_in_limit(host))
 
 
-# With --json standard output is one JSON document: pyinfra's, with our summary in it.
-report = io.StringIO() if given["json_output"] else None
+_NO_RUN = ("debug-inventory", "fact")
+
+# With --json standard output is one JSON document: pyinfra's, with our summary of a run in it.
+captured = given["json_output"] and given["operations"][0] not in _NO_RUN
+report = io.StringIO() if captured else None
 if report is not None:
     sys.stdout = report
-
-_NO_RUN = ("debug-inventory", "fact")
 
 if wrong := problems():
     for sentence in wrong:
         click.echo(f"--> {sentence}", err=True)
     click.echo("--> Nothing was connected to, and nothing was changed.", err=True)
+    if given["json_output"]:
+        click.echo(summary.without_run(wrong), file=sys.__stdout__)
     sys.exit(1)
 context.call_on_close(end)

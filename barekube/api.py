@@ -90,8 +90,9 @@ class Api:
     def dynamic(self) -> DynamicClient:
         """The client for objects of any kind. What kinds there are is asked once a run."""
         if self._dynamic is None:
-            folder = tempfile.mkdtemp(prefix="barekube-")
-            self._dynamic = DynamicClient(self.client, cache_file=f"{folder}/kinds.json")
+            # Kept, for it goes with this object, or at the exit.
+            self._folder = tempfile.TemporaryDirectory(prefix="barekube-")
+            self._dynamic = DynamicClient(self.client, cache_file=f"{self._folder.name}/kinds.json")
         return self._dynamic
 
     def ready(self) -> str | None:

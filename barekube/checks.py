@@ -5,174 +5,16 @@ Each problem is one sentence: which file, what is wrong, what to do.
 
 import difflib
 import fnmatch
-import ipaddress
 import re
-import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any
 
-from pyinfra.api.arguments import all_global_arguments
-from pyinfra.connectors.fake import FakeConnectorData
-from pyinfra.connectors.ssh import ConnectorData
+from pyinfra_cli.util import parse_cli_arg
+
+from barekube.keys import ASKED, CLUSTER, HOST, NAME, WHOLE, Kind
 
 GROUPS = ("control_plane", "workers", "edge", "storage")
-_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a value must be, in words, and whether it is so."""
-
-    words: str
-    fits: Callable[[object], bool]
-
-
-def _is_network(value: object) -> bool:
-    try:
-        ipaddress.IPv4Network(value if isinstance(value, str) else "")
-    except ValueError:
-        return False
-    return True
-
-
-def _is_address(value: object) -> bool:
-    try:
-        ipaddress.IPv4Address(value if isinstance(value, str) else "")
-    except ValueError:
-        return False
-    return True
-
-
-def _matches(pattern: str, value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(pattern, value) is not None
-
-
-def _are_texts(values: Iterable[object]) -> bool:
-    return all(isinstance(value, str) for value in values)
-
-
-def _is_mapping_of_texts(value: object) -> bool:
-    return isinstance(value, dict) and _are_texts([*value, *value.values()])
-
-
-def _is_list_of_texts(value: object) -> bool:
-    return isinstance(value, list | tuple) and _are_texts(value)
-
-
-def _is_list_of_dicts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
-
-
-def _are_sources(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and {"containerd", "kubernetes"} <= set(value)
-        and all(
-            isinstance(row, tuple) and len(row) == 5 and _are_texts(row) and _can_be_written(row)
-            for row in value.values()
-        )
-    )
-
-
-def _can_be_written(row: Iterable[str]) -> bool:
-    """Whether what stands in braces is known."""
-    try:
-        fields = {field for text in row for _, field, *_ in string.Formatter().parse(text)}
-    except ValueError:
-        return False
-    return fields <= {None, "minor", "distribution", "codename"}
-
-
-def _are_certificates(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and set(value) <= {"internal", "public"}
-        and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value.values())
-        and all(_are_texts(pair) for pair in value.values())
-    )
-
-
-def _is_port(value: object) -> bool:
-    return type(value) is int and 0 < value < 65536
-
-
-_TEXT = Kind("a text", lambda value: isinstance(value, str))
-_TEXT_OR_NONE = Kind("a text or None", lambda value: value is None or isinstance(value, str))
-_TEXTS = Kind("a list of texts", _is_list_of_texts)
-_NAMED_TEXTS = Kind("a dict of texts", _is_mapping_of_texts)
-_YES_OR_NO = Kind("True or False", lambda value: isinstance(value, bool))
-_NUMBER = Kind("a number", lambda value: type(value) in (int, float))
-_WHOLE_NUMBER = Kind("a whole number", lambda value: type(value) is int)
-_DICT = Kind("a dict", lambda value: isinstance(value, dict))
-_ANY = Kind("anything", lambda value: True)
-
-# Every key of group_data/all.py (a unit test holds the two together) and what it must be.
-CLUSTER: Mapping[str, Kind] = {
-    "cluster_name": Kind(
-        "a name of lower-case letters, digits and '-'", lambda value: _matches(_LABEL, value)
-    ),
-    "kubernetes_version": Kind(
-        'a version such as "1.37.2"', lambda value: _matches(r"\d+\.\d+\.\d+", value)
-    ),
-    "api_name": _TEXT_OR_NONE,
-    "api_port": Kind("a port (1 to 65535)", _is_port),
-    "service_network": Kind('a network such as "10.96.0.0/12"', _is_network),
-    "network_manifests": _TEXT,
-    "storage_manifests": _TEXT,
-    "bundle_url": Kind(
-        '"https://..." or None',
-        lambda value: value is None or _matches(r"https://[^/].*[^/]", value),
-    ),
-    "bundle_ca": _TEXT_OR_NONE,
-    "bundle_key": _TEXT_OR_NONE,
-    "package_sources": Kind(
-        'a dict of "containerd" and "kubernetes" with (address, suite, components, address of the'
-        " key, fingerprint) each, and nothing in braces but {minor}, {distribution}, {codename}",
-        _are_sources,
-    ),
-    "host_packages": _NAMED_TEXTS,
-    "modules": _NAMED_TEXTS,
-    "sysctls": _NAMED_TEXTS,
-    "firewall": _YES_OR_NO,
-    "firewall_trusted": Kind(
-        'a list of networks such as ["192.0.2.0/24"]',
-        lambda value: isinstance(value, list | tuple) and all(map(_is_network, value)),
-    ),
-    "ignored_preflight": _TEXTS,
-    "cluster_configuration": _DICT,
-    "kubelet_configuration": _DICT,
-    "kube_proxy_configuration": _DICT,
-    "ingress_manifests": _TEXT,
-    "door_certificates": Kind(
-        'a dict with (file of the certificate, file of its key) of "internal", "public" or both',
-        _are_certificates,
-    ),
-    "encryption_key": Kind("a number from 1 on", lambda v: type(v) is int and v > 0),
-    "audit_rules": Kind("a list of dicts", _is_list_of_dicts),
-}
-
-_BY_TYPE = {str: _TEXT, bool: _YES_OR_NO, int: _WHOLE_NUMBER, float: _NUMBER}
-
-
-def _host_keys() -> dict[str, Kind]:
-    """pyinfra's own keys (ssh_*, _sudo, ...), from its own tables, and ours."""
-    result = {
-        key: _BY_TYPE.get(kind, _ANY)
-        for key, kind in all_global_arguments()
-        # Not `name`: it would become the name of every operation.
-        if key.startswith("_")
-    }
-    for table in (ConnectorData, FakeConnectorData):
-        result |= {key: _BY_TYPE.get(kind, _ANY) for key, kind in get_type_hints(table).items()}
-    # pyinfra says text, and takes True too.
-    result["ssh_strict_host_key_checking"] = _ANY
-    result["address"] = Kind("an IPv4 address in quotes", _is_address)
-    return result
-
-
-HOST: Mapping[str, Kind] = _host_keys()
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -181,34 +23,66 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else "; correct or remove it"
 
 
-def data(file: str, values: Mapping[str, object], known: Mapping[str, Kind]) -> list[str]:
-    """The problems of the keys and values of one file, or of one host in it."""
+def data(
+    file: str, values: Mapping[str, object], known: Mapping[str, Kind], within: str = ""
+) -> list[str]:
+    """The problems of the keys and values of one file, or of the dict `within` it."""
     problems = []
     for key, value in values.items():
         kind = known.get(key)
         if kind is None:
-            problems.append(f"{file}: {key} is no known key{nearest(key, known)}")
+            problems.append(f"{file}: {within}{key} is no known key{nearest(str(key), known)}")
         elif not kind.fits(value):
-            problems.append(f"{file}: {key} is {value!r}; make it {kind.words}")
+            problems.append(f"{file}: {within}{key} is {value!r}; make it {kind.words}")
+        elif isinstance(value, dict) and kind.fields is not None:
+            problems += data(file, value, kind.fields, f"{within}{key}.")
     return problems
 
 
-def group_data(file: str, stem: str, groups: Iterable[str]) -> list[str]:
-    """The problem of a file of group_data, <stem>.py, that belongs to no group."""
+def data_of_some(file: str, values: Mapping[str, object]) -> list[str]:
+    """The problems of data that holds for some hosts only: a group's, or one host's."""
+    whole = [
+        f"{file}: {key} is the whole cluster's; set it in group_data/all.py"
+        for key in values
+        if key in WHOLE
+    ]
+    own = {key: value for key, value in values.items() if key not in WHOLE}
+    return whole + data(file, own, {**CLUSTER, **HOST})
+
+
+def overrides(given: Iterable[str]) -> tuple[dict[str, object], list[str]]:
+    """What --data says, as pyinfra reads it, and what is wrong with it."""
+    values: dict[str, object] = {}
+    problems = []
+    for each in given:
+        key, sign, text = each.partition("=")
+        if sign:
+            values[key] = parse_cli_arg(text)
+        else:
+            problems.append(f"--data {each} has no value; write --data {each}=VALUE")
+    return values, problems + data("--data", values, {**CLUSTER, **HOST, **ASKED})
+
+
+def group_data(
+    file: str, stem: str, values: Mapping[str, object], groups: Iterable[str]
+) -> list[str]:
+    """The problems of a file of group_data, <stem>.py; it may belong to no group."""
+    if stem == "all":
+        return data(file, values, {**CLUSTER, **HOST})
+    problems = []
     known = {*GROUPS, *groups, "all"}
-    if stem in known:
-        return []
-    return [f"{file}: {stem} is no group of the inventory{nearest(stem, known)}"]
+    if stem not in known:
+        problems = [f"{file}: {stem} is no group of the inventory{nearest(stem, known)}"]
+    return problems + data_of_some(file, values)
 
 
 def cluster(values: Mapping[str, object]) -> list[str]:
-    """The problems of all that group_data says for all hosts together."""
-    problems = [
+    """What is missing of all that group_data says for all hosts together."""
+    return [
         f"group_data/all.py: {key} is missing; make it {kind.words}"
         for key, kind in CLUSTER.items()
         if key not in values
     ]
-    return problems + bundle("group_data/all.py", values)
 
 
 def bundle(file: str, values: Mapping[str, object]) -> list[str]:
@@ -228,10 +102,17 @@ def bundle(file: str, values: Mapping[str, object]) -> list[str]:
 
 def is_group(name: str, value: object) -> bool:
     """Whether pyinfra takes a name of the inventory's file for a group: a list, or (list, data)."""
-    if name.startswith("_") or not isinstance(value, list | tuple) or value == ():
+    return not name.startswith("_") and isinstance(value, list | tuple)
+
+
+def is_misshapen(name: str, value: object) -> bool:
+    """Whether it was meant for a group, or pyinfra stumbles over it as one."""
+    if name.startswith("_"):
         return False
-    members = value[0] if isinstance(value, tuple) else value
-    return isinstance(members, list | tuple)
+    if isinstance(value, tuple):
+        pair = len(value) == 2 and isinstance(value[1], dict)
+        return not pair or not isinstance(value[0], list | tuple)
+    return name in GROUPS and not isinstance(value, list)
 
 
 def members(value: object) -> list[object]:
@@ -243,10 +124,18 @@ def members(value: object) -> list[object]:
 def inventory(file: str, values: Mapping[str, object]) -> tuple[dict[str, list[str]], list[str]]:
     """The groups (name to hosts' names) of an inventory file's names, and its problems."""
     groups: dict[str, list[str]] = {}
+    misshapen = []
     problems = []
     for group, value in values.items():
+        if is_misshapen(group, value):
+            otherwise = "" if group in GROUPS else ", or begin its name with _ if it is no group"
+            misshapen.append(f"{file}: {group} is {value!r}; make it a list{otherwise}")
+            groups[group] = []
+            continue
         if not is_group(group, value):
             continue
+        if isinstance(value, tuple):
+            problems += data_of_some(f"{file}, {group}", value[1])
         groups[group] = []
         if group not in GROUPS and (near := nearest(group, GROUPS)).startswith("; did"):
             problems.append(f"{file}: {group} is no group of barekube's{near}")
@@ -258,13 +147,14 @@ def inventory(file: str, values: Mapping[str, object]) -> tuple[dict[str, list[s
                 )
                 continue
             groups[group].append(name)
-            problems += data(f"{file}, {name}", own, {**CLUSTER, **HOST})
-            if not name.startswith("@") and not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", name):
+            problems += data_of_some(f"{file}, {name}", own)
+            if not name.startswith("@") and not re.fullmatch(NAME, name):
                 problems.append(
                     f"{file}: {name!r} cannot be a node's name; use lower-case letters, digits,"
                     " '-' and '.'"
                 )
-    return groups, problems + _membership(file, groups)
+    # A group that was not understood has its hosts all the same.
+    return groups, misshapen + problems + ([] if misshapen else _membership(file, groups))
 
 
 def _membership(file: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
@@ -298,24 +188,30 @@ def _membership(file: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
     return problems
 
 
-def limits(patterns: Iterable[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
-    """The problem of each --limit that is no group with hosts, and matches no host's name."""
+def limits(option: str, patterns: Iterable[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """The problem of each --limit or --exclude that is no group with hosts, and matches no host."""
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
+    # pyinfra has data for `all`, and takes it for no group here.
+    full = [group for group in groups if groups[group] and group != "all"]
     return [
-        f"--limit {pattern} matches no host of the inventory"
-        f"{nearest(pattern, [*names, *(group for group in groups if groups[group])])}"
+        f"{option} {pattern} matches no host of the inventory{nearest(pattern, [*names, *full])}"
         for pattern in patterns
-        if not groups.get(pattern) and not fnmatch.filter(names, pattern)
+        if pattern not in full and not fnmatch.filter(names, pattern)
     ]
 
 
-def options(given: Mapping[str, object]) -> list[str]:
+def options(given: Mapping[str, Any]) -> list[str]:
     """The problems of pyinfra's own options; `given` are those of the command line."""
     problems = []
     if given.get("dry") and given.get("yes"):
         problems.append("--dry with -y compares nothing; leave -y out")
     if "drift.py" in str(given.get("operations")) and not given.get("dry"):
         problems.append("drift.py only compares; add --dry")
+    problems += [
+        f"--group-data {each} is neither a directory nor a Python file; correct it"
+        for each in map(Path, given["group_data"])
+        if not each.is_dir() and not (each.is_file() and each.suffix == ".py")
+    ]
     for key in ("serial", "no_wait"):
         if given.get(key):
             problems.append(

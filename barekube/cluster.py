@@ -93,7 +93,7 @@ def contradiction(cluster: Cluster) -> str | None:
 
 
 def overlap(cluster: Cluster) -> str | None:
-    """A sentence if the networks of pods, services and hosts have an address in common."""
+    """A sentence if pods, services and hosts, or two hosts, have an address in common."""
     pods = ipaddress.IPv4Network(cluster.pod_network)
     services = ipaddress.IPv4Network(cluster.service_network)
     if pods.overlaps(services):
@@ -101,7 +101,14 @@ def overlap(cluster: Cluster) -> str | None:
             f"the network of pods ({pods}, IPALLOC_RANGE of the network's manifest) and that of"
             f" services ({services}, service_network of group_data) overlap; change one of them"
         )
+    known: dict[str, str] = {}
     for node in cluster.nodes:
+        other = known.setdefault(node.address, node.name)
+        if other != node.name:
+            return (
+                f"{other} and {node.name} have the same address {node.address}; correct the"
+                " inventory"
+            )
         for what, network in (("pods", pods), ("services", services)):
             if ipaddress.IPv4Address(node.address) in network:
                 return (

@@ -168,12 +168,8 @@ def firewall_rules() -> str | None:
 
 
 def at_once() -> int:
-    """How many workers a roll takes at a time (--data at_once=N). Raises DeployError for no number
-    of hosts."""
-    value = host.data.get("at_once", 1)
-    if type(value) is not int or value < 1:
-        raise DeployError(f"at_once is {value!r}; make it a number of hosts")
-    return value
+    """How many workers a roll takes at a time (--data at_once=N)."""
+    return int(host.data.get("at_once", 1))
 
 
 def storage_hosts() -> list[str]:
@@ -230,11 +226,11 @@ def named_disk() -> tuple[str, str]:
 def named_osd() -> int:
     """The OSD of --data osd=N. Raises DeployError."""
     number = host.data.get("osd")
-    if type(number) is not int or number < 0:
+    if number is None:
         raise DeployError(
             "name the OSD by its number: --data osd=N (preflight says whose disk is OSD n)"
         )
-    return number
+    return int(number)
 
 
 def source(name: str, release: dict[str, str]) -> Source:

@@ -134,6 +134,12 @@ def with_plan(printed: str, run: Run) -> str:
     return json.dumps(document, indent=2)
 
 
+def without_run(problems: Sequence[str]) -> str:
+    """The JSON document of a command that was refused before there was a run."""
+    summary = {"status": 1, "problems": list(problems), "hosts": {}}
+    return json.dumps({"summary": summary}, indent=2)
+
+
 def lines(run: Run) -> list[str]:
     """The summary."""
     if not run.hosts:

@@ -57,6 +57,7 @@ def _run(words: Sequence[str | Path], unchanged: str, env: Mapping[str, str]) ->
 def _fake(count: int, delay: float, *options: str) -> str:
     words = [sys.executable, "tests/plan/with_api.py", "bench/noop_inventory.py"]
     env = {"BAREKUBE_BENCH_HOSTS": str(count), "BAREKUBE_BENCH_DELAY": str(delay)}
+    options = ("--data", "network_manifests=tests/plan/manifests", *options)
     return _run([*words, "deploys/site.py", "-y", *options], f"unchanged: +{count}:", env)
 
 

@@ -7,7 +7,6 @@ from tests.plan import machines as _machines
 _count = int(_os.environ["BAREKUBE_BENCH_HOSTS"])
 _machines.ALL[:] = [(f"metal-{n}", f"192.0.2.{10 + n}", n == 1) for n in range(1, _count + 1)]
 _data = {
-    "network_manifests": "tests/plan/manifests",
     "package_sources": _machines.package_sources(),
     "fake_delay": float(_os.environ["BAREKUBE_BENCH_DELAY"]),
     "fake_delay_jitter": 0,

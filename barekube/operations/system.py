@@ -1,5 +1,6 @@
 """A host's own system: kernel modules and parameters, swap, /etc/hosts."""
 
+import shlex
 from collections.abc import Generator, Mapping
 
 from pyinfra import host
@@ -69,7 +70,7 @@ def configured(
     for change in differing:
         yield files.write(change.file)
     if absent:
-        yield changing(f"modprobe -a {' '.join(absent)}")
+        yield changing(f"modprobe -a {shlex.join(absent)}")
     if running or absent:
         # sysctl(8) is in procps, which a small Debian lacks; this comes with systemd.
         yield changing(f"/usr/lib/systemd/systemd-sysctl {kernel.SYSCTL_FILE}")

@@ -68,8 +68,25 @@ _ONE = 'control_plane = [("metal-1", {"address": "192.0.2.1"})]\n'
         ),
         (
             _ONE,
-            {"workers": "api_port = '6443'"},
-            "{folder}/group_data/workers.py: api_port is '6443'; make it a port (1 to 65535)",
+            {"workers": "firewall = 'yes'"},
+            "{folder}/group_data/workers.py: firewall is 'yes'; make it True or False",
+        ),
+        (
+            _ONE,
+            {"workers": "api_port = 6444"},
+            "{folder}/group_data/workers.py: api_port is the whole cluster's; set it in"
+            " group_data/all.py",
+        ),
+        (
+            _ONE,
+            {"all": "sysctls = {'kernel.panic': '10\\nvm.swappiness = 1'}"},
+            "{folder}/group_data/all.py: sysctls is {{'kernel.panic': '10\\nvm.swappiness = 1'}};"
+            " make it a dict of kernel parameters with their values, each a text of one line",
+        ),
+        (
+            "control_plane = 'metal-1'",
+            {},
+            "{inventory}: control_plane is 'metal-1'; make it a list",
         ),
         (
             _ONE,
@@ -121,7 +138,20 @@ def test_a_mistake_in_the_site_is_one_sentence_before_anything_connects(
             ["--limit", "@fake/w-3"],
             "--limit @fake/w-3 matches no host of the inventory; did you mean @fake/w-2?",
         ),
+        (
+            ["--exclude", "all"],
+            "--exclude all matches no host of the inventory; correct or remove it",
+        ),
         (["--dry", "-y"], "--dry with -y compares nothing; leave -y out"),
+        (["-y", "--data", "prune=no"], "--data: prune is 'no'; make it true or false"),
+        (
+            ["-y", "--data", "bundle_url=https://192.0.2.9", "--data", "bundle_key=AB"],
+            "--data: bundle_url needs bundle_ca; `python -m bundle list` shows it",
+        ),
+        (
+            ["-y", "--group-data", "no_such"],
+            "--group-data no_such is neither a directory nor a Python file; correct it",
+        ),
         (
             ["--serial", "-y"],
             "--serial breaks the order that hosts wait for each other in; leave it out",
@@ -134,6 +164,40 @@ def test_an_option_that_would_mislead_is_refused(
     done = pyinfra(_BARE, _HOST, *options)
     assert done.stderr.splitlines()[1:] == [f"--> {sentence}", _NOTHING]
     assert done.status == 1
+
+
+def test_what_group_data_of_the_command_line_says_is_checked_like_the_sites_own(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/all.py").write_text("api_port = 'api'")
+    (tmp_path / "workers.py").write_text("firewal = True\napi_port = 6443")
+    files = ["--group-data", f"{tmp_path}/more", "--group-data", f"{tmp_path}/workers.py"]
+    done = pyinfra(_BARE, _HOST, "-y", *files)
+    assert done.stderr.splitlines()[1:] == [
+        f"--> {tmp_path}/more/all.py: api_port is 'api'; make it a port (1 to 65535)",
+        f"--> {tmp_path}/workers.py: api_port is the whole cluster's; set it in group_data/all.py",
+        f"--> {tmp_path}/workers.py: firewal is no known key; did you mean firewall?",
+        _NOTHING,
+    ]
+    assert done.status == 1
+
+
+def test_a_refusal_is_a_json_document_too(pyinfra: Pyinfra) -> None:
+    done = pyinfra(_BARE, _HOST, "--json", "--data", "lok=true")
+    sentence = "--data: lok is no known key; did you mean look?"
+    assert json.loads(done.stdout) == {
+        "summary": {"status": 1, "problems": [sentence], "hosts": {}}
+    }
+    assert done.status == 1
+    foreign = pyinfra("@no_such/host", _HOST, "--json")
+    assert json.loads(foreign.stdout)["summary"]["problems"] == ["Invalid connector: no_such"]
+    assert foreign.status == 1
+
+
+def test_a_fact_as_json_is_on_standard_output(pyinfra: Pyinfra) -> None:
+    done = pyinfra(_BARE, "fact", "server.Kernel", "--json")
+    assert set(json.loads(done.stdout)["server.Kernel"]) == {"@fake/cp-1", "@fake/w-1", "@fake/w-2"}
 
 
 def test_a_group_data_file_may_ask_for_the_inventory(pyinfra: Pyinfra, tmp_path: Path) -> None:

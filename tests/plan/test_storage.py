@@ -222,7 +222,7 @@ def test_an_osd_is_named_by_its_number_and_nothing_is_done_while_ceph_is_silent(
     pyinfra: Pyinfra,
 ) -> None:
     words = ["tests/plan/inventory_converged.py", "deploys/replace_disk.py", "-y", "--debug"]
-    done = pyinfra(*words, "--data", "osd=/dev/sdb")
+    done = pyinfra(*words)
     assert "--> name the OSD by its number: --data osd=N" in done.stderr
     assert done.status == 1
     more = ["--data", "osd=3", "--data", "cluster=barekube"]

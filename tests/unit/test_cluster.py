@@ -1,4 +1,4 @@
-"""Networks that must not overlap."""
+"""Networks and hosts that must have no address in common."""
 
 from dataclasses import replace
 
@@ -37,8 +37,14 @@ HOME = Cluster(
             "cp-1: its address 192.0.2.11 is in the network of services (192.0.2.0/24); choose"
             " another network for services",
         ),
+        (
+            replace(HOME, nodes=(*HOME.nodes, Node("w-1", "192.0.2.11", control_plane=False))),
+            "cp-1 and w-1 have the same address 192.0.2.11; correct the inventory",
+        ),
     ],
-    ids=["apart", "pods and services", "pods and hosts", "services and hosts"],
+    ids=["apart", "pods and services", "pods and hosts", "services and hosts", "two hosts"],
 )
-def test_networks_have_no_address_in_common(cluster: Cluster, sentence: str | None) -> None:
+def test_networks_and_hosts_have_no_address_in_common(
+    cluster: Cluster, sentence: str | None
+) -> None:
     assert overlap(cluster) == sentence

@@ -24,3 +24,5 @@ package_sources = {
         _key,
     ),
 }
+# It would be data of the hosts.
+del _key

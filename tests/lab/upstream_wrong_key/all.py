@@ -8,4 +8,11 @@ package_sources = {
         "https://pkgs.k8s.io/core:/stable:/{minor}/deb/Release.key",
         "0" * 40,
     ),
+    "containerd": (
+        "https://download.docker.com/linux/{distribution}",
+        "{codename}",
+        "stable",
+        "https://download.docker.com/linux/{distribution}/gpg",
+        "0" * 40,
+    ),
 }
