@@ -1,12 +1,17 @@
 """One operation on one host that answers the batch facts, without a connection."""
 
+import os
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from pyinfra.api import FunctionCommand, StringCommand
 from pyinfra.context import ctx_host, ctx_inventory, ctx_state
+
+from barekube.facts.living import BEFORE
 
 Answers = dict[str, list[str] | None]
 
@@ -87,3 +92,18 @@ def outcome(
             result.stdin += [] if stdin is None else [str(stdin)]
     result.asked = host.asked
     return result
+
+
+def begun(command: StringCommand, root: Path) -> "subprocess.Popen[str]":
+    """A command, really run, on files below `root` in place of a host's own; programs in its bin
+    come first."""
+    script = command.get_raw_value()
+    script = script.replace("/run/lock/barekube", f"{root}/lock").replace(BEFORE, f"{root}/before")
+    return subprocess.Popen(
+        ["sh", "-c", script],
+        env={"PATH": f"{root}/bin:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
