@@ -74,7 +74,9 @@ def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
     todo = []
     for document, values in wanted.items():
         stored, noted = _stored(api, document)
-        if document is living.CLUSTER and (wrong := living.fixed(yaml.safe_load(stored), values)):
+        if document is living.CLUSTER and (
+            wrong := living.fixed(yaml.safe_load(stored), values, noted)
+        ):
             yield from refuse(*wrong)
             return
         title = f"ConfigMap kube-system/{document.config_map}"
