@@ -68,14 +68,19 @@ def outcome(
     name: str = "n-1",
     data: dict[str, Any] | None = None,
     inventory: Sequence[object] = (),
+    failed: Sequence[str] = (),
+    fails_at: str | None = None,
     **options: object,
 ) -> Outcome:
-    """Run an operation as a host's turn in a run would."""
+    """Run an operation as a host's turn in a run would.
+
+    `failed`: the hosts that have failed before; `fails_at`: what is in the command that fails.
+    """
     host = FakeHost(name, answers, data or {})
     state = SimpleNamespace(
         config=SimpleNamespace(DIFF=False),
         is_executing=True,
-        failed_hosts=set(),
+        failed_hosts=[SimpleNamespace(name=each) for each in failed],
         active_hosts=[host],
         is_host_in_limit=lambda other: True,
     )
@@ -90,6 +95,8 @@ def outcome(
             result.commands.append(command.get_raw_value())
             stdin: Any = command.connector_arguments.get("_stdin")
             result.stdin += [] if stdin is None else [str(stdin)]
+            if fails_at and fails_at in result.commands[-1]:
+                break
     result.asked = host.asked
     return result
 
