@@ -2,8 +2,11 @@
 
 import contextlib
 import getpass
+import os
+import re
 import socket
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import gevent
 from gevent.lock import RLock
@@ -16,24 +19,69 @@ from barekube.api import API_ERRORS, Api, coordination, found, opened
 
 NAME, SPACE = "barekube", "kube-system"
 _SECONDS = 60
+# A file for each run of this account on this machine, named by its process.
+RUNS = Path.home() / ".cache/barekube/runs"
 _lock = RLock()
 _held: set[str] = set()
 
 
-def holder() -> str:
-    """user@host of this run."""
+def account() -> str:
+    """user@host."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def holder() -> str:
+    """Whose run this is: an account can have two at a time."""
+    return _run(os.getpid())
+
+
+def _run(pid: int) -> str:
+    return f"{account()} (pid {pid})"
+
+
+def _ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def orphaned(by: str) -> bool:
+    """Whether `by` is a run of this account that was cut off."""
+    ours = re.fullmatch(rf"{re.escape(account())} \(pid (\d{{1,9}})\)", by)
+    return ours is not None and _ended(int(ours[1]))
+
+
+def others() -> list[str]:
+    """The other runs of this account that live, for a host cannot ask this machine.
+
+    Where no file can be written here, none is known; their commands are then waited for.
+    """
+    pids = []
+    with contextlib.suppress(OSError):
+        RUNS.mkdir(parents=True, exist_ok=True)
+        (RUNS / str(os.getpid())).touch()
+        for each in RUNS.iterdir():
+            if _ended(int(each.name)):
+                each.unlink(missing_ok=True)
+            elif int(each.name) != os.getpid():
+                pids.append(int(each.name))
+    return [_run(pid) for pid in sorted(pids)]
 
 
 def refusal(spec: k8s.V1LeaseSpec | None, own: str, now: datetime) -> str | None:
     """A sentence if somebody else's run holds the Lease and has renewed it in time."""
-    if spec is None or not spec.holder_identity or spec.holder_identity == own:
+    by = spec.holder_identity if spec else None
+    if spec is None or not by or by == own or orphaned(by):
         return None
     end = spec.renew_time + timedelta(seconds=spec.lease_duration_seconds)
     if end <= now:
         return None
     return (
-        f"{spec.holder_identity} changes this cluster now; wait for that run to end, or"
+        f"{by} changes this cluster now; wait for that run to end, or"
         f" {(end - now).total_seconds():.0f} s if it was cut off, then run this again"
     )
 

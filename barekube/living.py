@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
@@ -22,6 +23,19 @@ _FIXED = {
     ("networking", "podSubnet"): "IPALLOC_RANGE of the network's manifest",
     ("networking", "serviceSubnet"): "service_network",
     ("networking", "dnsDomain"): "the dnsDomain in cluster_configuration",
+}
+# All that the stages bring to the nodes, and, as the last three, what kubeadm takes up by itself
+# when it next makes a certificate.
+_ROLLED_OUT = {
+    "apiVersion",
+    "kind",
+    "kubernetesVersion",
+    "apiServer",
+    "controllerManager",
+    "scheduler",
+    "encryptionAlgorithm",
+    "certificateValidityPeriod",
+    "caCertificateValidityPeriod",
 }
 # What a kubelet's own file has and the cluster's does not: it differs from node to node.
 _OWN = ("containerRuntimeEndpoint", "resolvConf")
@@ -43,8 +57,9 @@ KUBELET = Document("kubelet-config", "kubelet", "upload-config kubelet")
 PROXY = Document("kube-proxy", "config.conf", "addon kube-proxy")
 
 
-def fixed(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """A sentence for each setting that differs and cannot change after init."""
+def fixed(stored: Mapping[str, Any], wanted: Mapping[str, Any], noted: str | None) -> list[str]:
+    """A sentence for each setting that differs and cannot change after init, or would change in
+    kubeadm's ConfigMap alone. `noted` is our annotation on that."""
     result = []
     for path, name in _FIXED.items():
         old, new = _at(stored, path), _at(wanted, path)
@@ -59,6 +74,15 @@ def fixed(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
             f"the cluster runs {old} and group_data says {new}; run deploys/upgrade.py, or set"
             " kubernetes_version back"
         )
+    former = json.loads(noted)["wanted"] if noted else {}
+    for key in sorted({*former, *wanted} - _ROLLED_OUT - {path[0] for path in _FIXED}):
+        # Of a removed one, what it was is known from the note only.
+        value = wanted.get(key)
+        known = former if noted else _part(stored, {key: value})
+        if known.get(key) != value:
+            result.append(
+                f"{key} of cluster_configuration is not rolled out on a living cluster; set it back"
+            )
     return result
 
 
@@ -131,7 +155,9 @@ def _part(stored: Any, wanted: Any) -> Any:  # noqa: ANN401
 
 def expected(wanted: Mapping[str, Any], stored: str, noted: str | None) -> Object:
     """What kubeadm will have made of a setting once it is written; for the preview of what
-    follows from it."""
+    follows from it. kubeadm may write a value in another way than it was given (5m as 5m0s)."""
+    if not difference("", wanted, stored, noted):
+        return dict(yaml.safe_load(stored))
     former = json.loads(noted)["wanted"] if noted else {}
     there = yaml.safe_load(stored)
     return {k: v for k, v in there.items() if k in wanted or k not in former} | dict(wanted)
@@ -154,6 +180,23 @@ def newer_than(started: datetime | None, written: str) -> str | None:
         if started and int(seconds) > started.timestamp():
             return path
     return None
+
+
+def unproven(kept: str, started: Mapping[str, datetime]) -> set[str]:
+    """The components that have not been ready with their files since a change that was cut off.
+
+    `kept` has a Unix time and a path a line, `started` the components that are ready. One that
+    has not read its audit policy is found by newer_than().
+    """
+    result = set()
+    for line in kept.splitlines():
+        seconds, _, path = line.partition(" ")
+        name = PurePosixPath(path).name.partition(".")[0]
+        component = name if name.startswith("kube-") else "kube-apiserver"
+        since = started.get(component)
+        if since is None or (component == name and since.timestamp() < int(seconds)):
+            result.add(component)
+    return result
 
 
 def certificate_names(pem: str) -> set[str]:

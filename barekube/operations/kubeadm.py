@@ -24,7 +24,7 @@ from barekube import traces as t
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster, Node
 from barekube.facts.machine import File, Found, Machine
-from barekube.operations import etcd, files
+from barekube.operations import change, etcd, files
 from barekube.operations.order import (
     acts_for_the_cluster,
     answering,
@@ -316,6 +316,8 @@ def _await_api(state: State, host: Host, cluster: Cluster) -> bool:
     def lacking() -> str | None:
         return connect(cluster)[1] or None
 
+    if lacking():
+        change.cut_off(host)
     why = wait("the API", _API_LIMIT, lacking)
     if why is None:
         return True

@@ -13,23 +13,25 @@ from pyinfra.api import FunctionCommand, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import encryption, kubeadm_config, living, nodes, settings
+from barekube import encryption, kubeadm_config, living, nodes, remote, settings
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster
-from barekube.facts.living import KEYS, WANTED, WRITTEN, SettingsFact
+from barekube.facts.living import KEPT, KEYS, WANTED, WRITTEN, SettingsFact
 from barekube.facts.machine import Machine
+from barekube.operations import change as kept
 from barekube.operations import encryption as rotation
-from barekube.operations import files, objects
+from barekube.operations import files, objects, roll
 from barekube.operations.kubeadm import CONFIG, TAKE_CONFIG
 from barekube.operations.order import answering, changing, refuse, wait
-from barekube.text import FoundFile, TextFile, changes
+from barekube.text import Change, FoundFile, TextFile, changes
 
 KUBELET_FILE = "/var/lib/kubelet/config.yaml"
 _MANIFESTS = "/etc/kubernetes/manifests"
 _CERTIFICATE = "/etc/kubernetes/pki/apiserver.crt"
-_SETTLED_LIMIT = 300
+_SETTLED_LIMIT, _BACK_LIMIT = 300, 180
 _one_at_a_time = RLock()
-_stopped_at: list[str] = []
+# The host whose kubelet is being restarted, and stays here if it does not come back.
+_begun: list[str] = []
 
 
 def _say(lines: list[str]) -> None:
@@ -74,7 +76,9 @@ def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
     todo = []
     for document, values in wanted.items():
         stored, noted = _stored(api, document)
-        if document is living.CLUSTER and (wrong := living.fixed(yaml.safe_load(stored), values)):
+        if document is living.CLUSTER and (
+            wrong := living.fixed(yaml.safe_load(stored), values, noted)
+        ):
             yield from refuse(*wrong)
             return
         title = f"ConfigMap kube-system/{document.config_map}"
@@ -143,15 +147,17 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         cluster, [node.address for node in cluster.control_planes]
     )["apiServer"]["certSANs"]
     renamed = living.names_change(texts.get(_CERTIFICATE, ""), names)
-    server = _containers(api, host.name).get("kube-apiserver")
+    before = _containers(api, host.name)
+    server = before.get("kube-apiserver")
     newer = living.newer_than(server.started if server else None, texts.get(WRITTEN, ""))
     wanted = encryption.name(cluster.encryption_key)
     keys = texts.get(KEYS, "").split()
-    if not differing and not renamed and not newer and keys == [wanted]:
+    cut_off = texts.get(KEPT, "")
+    if not (differing or renamed or newer or cut_off) and keys == [wanted]:
         host.noop("its static pods are as group_data wants them")
         return
-    if _stopped_at:
-        yield from refuse(f"stopped, for {_stopped_at[0]} is not well with these settings")
+    if wrong := roll.halted():
+        yield from refuse(wrong)
         return
     for change in differing:
         files.say(change)
@@ -159,33 +165,47 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         host.log(renamed)
     if newer and not differing:
         host.log(f"kube-apiserver: restart ({newer} newer than its start)")
-    before = _containers(api, host.name)
-    written = [change.file for change in differing if change.file.path != audit.path]
+    if cut_off:
+        host.log("a change was cut off: done once its pods are ready with their files")
     # Kubelet replaces no container for a comment, and none is waited for.
-    touched = {
-        PurePosixPath(file.path).stem
-        for file in written
-        if living.other_pod(texts.get(file.path, ""), file.content)
-    }
-    if len(written) < len(differing):
-        yield files.write(audit)
+    pods = [
+        change.file
+        for change in differing
+        if change.file != audit
+        and living.other_pod(texts.get(change.file.path, ""), change.file.content)
+    ]
+    touched = {PurePosixPath(file.path).stem for file in pods}
+    touched |= living.unproven(cut_off, {name: each.started for name, each in before.items()})
+    yield from _write(cluster, renamed, differing, [audit, *pods])
+    if audit in [change.file for change in differing]:
         newer = audit.path
-    if renamed:
-        pair = kubeadm_config.phase(cluster, cluster.node(host.name), certificates=_NEW_PAIR)
-        yield changing(f"{TAKE_CONFIG}; {_RENEW}", stdin=pair)
-    for file in written:
-        yield files.write(file)
     if newer and "kube-apiserver" not in touched:
         # It reads these files at its start only, and is given the time to end its requests.
         yield changing(rotation.RESTART)
         touched.add("kube-apiserver")
     if touched or renamed:
         yield FunctionCommand(_await_pods, (cluster, before, sorted(touched)), {})
+    if touched or cut_off:
+        yield changing(kept.FORGET)
     if keys != [wanted]:
         host.log(
             f"key of the Secrets in etcd: {', '.join(keys)} -> {wanted}, on all control planes"
         )
         yield FunctionCommand(rotation.rotated, (cluster, wanted), {})
+
+
+def _write(
+    cluster: Cluster, renamed: str | None, differing: list[Change], risky: list[TextFile]
+) -> Generator[PyinfraCommand]:
+    """A new certificate if it is `renamed`, then the files, what was there kept before."""
+    if renamed:
+        pair = kubeadm_config.phase(cluster, cluster.node(host.name), certificates=_NEW_PAIR)
+        yield changing(f"{TAKE_CONFIG}; {_RENEW}", stdin=pair)
+    written = [change.file for change in differing]
+    if taken := [file for file in written if file in risky]:
+        yield kept.keep(taken)
+    for file in written:
+        yield files.write(file)
 
 
 # Made beside the old pair with the cluster's own CA, then moved: a cut leaves a whole pair.
@@ -217,22 +237,47 @@ def _containers(api: Api, name: str) -> dict[str, _Container]:
 
 
 def _await_pods(
-    state: State, host: Host, cluster: Cluster, before: dict[str, _Container], touched: list[str]
+    state: State,
+    host: Host,
+    cluster: Cluster,
+    before: dict[str, _Container],
+    touched: list[str],
 ) -> bool:
-    def lacking() -> str | None:
-        now = _containers(cluster_api.connect(cluster), host.name)
-        late = [each for each in touched if now.get(each) in (None, before.get(each))]
-        return f"{', '.join(late)} not ready with the new settings" if late else None
+    """Wait for containers that are not those of `before`; in vain, and their former files are put
+    back: while the only API server is down, no re-run could compare, or tell it, anything."""
 
-    why = wait("its control plane", _SETTLED_LIMIT, lacking)
+    def late(former: dict[str, _Container]) -> str | None:
+        now = _containers(cluster_api.connect(cluster), host.name)
+        names = [each for each in touched if now.get(each) in (None, former.get(each))]
+        return f"{', '.join(names)} not ready" if names else None
+
+    why = wait("its control plane", _SETTLED_LIMIT, lambda: late(before))
     if why is None:
         return True
-    _stopped_at.append(host.name)
-    host.log(
-        f"{why} after {_SETTLED_LIMIT} s; correct group_data and run this again, or look at"
-        " `crictl ps -a` and `crictl logs` on it"
-    )
+    said = f"{why} {_SETTLED_LIMIT} s after its settings changed{_last_words(host, touched)}"
+    if kept.put_back(host):
+        again = wait("its control plane as it was", _BACK_LIMIT, lambda: late({}))
+        still = f" and still: {again}" if again else ""
+        host.log(f"{said}; its files are as before{still}; correct group_data and run this again")
+    else:
+        host.log(
+            f"{said}; correct group_data and run this again, or look at `crictl ps -a` and"
+            " `crictl logs` on it"
+        )
     return False
+
+
+def _last_words(host: Host, components: list[str]) -> str:
+    """The last error of the first of the components that has ended with one."""
+    for each in components:
+        said = remote.lines(
+            host,
+            f"crictl ps -aq --state Exited --name '^{each}$' | head -n 1"
+            " | xargs -r crictl logs --tail 20 2>&1 | grep -i err | tail -n 1",
+        )
+        if said:
+            return f" ({each}: {said[0][:300]})"
+    return ""
 
 
 @operation()
@@ -269,10 +314,12 @@ def _kubelet(cluster: Cluster) -> Generator[PyinfraCommand]:
     _say(diff)
     host.log("kubelet: restart (its settings changed)")
     with _one_at_a_time:
-        if _stopped_at:
-            yield from refuse(f"stopped, for {_stopped_at[0]} is not well with these settings")
+        if wrong := roll.halted(_begun):
+            yield from refuse(wrong)
             return
         before = _renewed(api, host.name)
+        if state.is_executing:
+            _begun.append(host.name)
         yield changing(
             f"kubeadm upgrade node phase kubelet-config; sync {KUBELET_FILE};"
             " systemctl restart kubelet;"
@@ -281,6 +328,7 @@ def _kubelet(cluster: Cluster) -> Generator[PyinfraCommand]:
             " rmdir /etc/kubernetes/tmp 2>/dev/null || true"
         )
         yield FunctionCommand(_await_kubelet, (cluster, before), {})
+        _begun.remove(host.name)
 
 
 def _renewed(api: Api, name: str) -> object:
@@ -302,7 +350,6 @@ def _await_kubelet(state: State, host: Host, cluster: Cluster, before: object) -
     why = wait("Ready", _SETTLED_LIMIT, lacking)
     if why is None:
         return True
-    _stopped_at.append(host.name)
     host.log(
         f"not Ready {_SETTLED_LIMIT} s after its kubelet's restart: {why}; correct group_data and"
         " run this again, or look at `journalctl -u kubelet` on it"

@@ -12,11 +12,12 @@ from barekube import api as cluster_api
 from barekube import lease
 from barekube.api import API_ERRORS, phrase
 
-# Alone on the host. A kubeadm or dpkg of ours that outlived a lost SSH session is waited for;
-# that of another operator is not.
+# Alone on the host. A kubeadm or dpkg of this account that outlived its run or its SSH session is
+# waited for; that of another operator, or of another run that lives, is not.
 LOCK = (
-    'exec 9<>/run/lock/barekube; flock -n 9 || {{ by=$(cat <&9); [ "$by" = {me} ] && flock -w 900 9'
-    " || {{ echo barekube of $by works on this host, wait for it >&2; exit 75; }}; }};"
+    "exec 9<>/run/lock/barekube; flock -n 9 || {{ by=$(cat <&9);"
+    " case $by in {living}) false;; {account}' (pid '*) flock -w 900 9;; *) false;; esac"
+    ' || {{ echo "barekube of $by works on this host, wait for it" >&2; exit 75; }}; }};'
     " echo {me} >/run/lock/barekube; "
 )
 _REFUSED = StringCommand("false")
@@ -83,9 +84,19 @@ def without_api(trouble: str) -> Generator[StringCommand]:
     return refuse(f"no control plane answers ({trouble}); run deploys/control_plane.py first")
 
 
+def alone(script: str) -> str:
+    """`script` for sh -e, begun once nothing else of ours works on the host."""
+    lock = LOCK.format(
+        me=shlex.quote(lease.holder()),
+        account=shlex.quote(lease.account()),
+        living="|".join(map(shlex.quote, lease.others())) or "''",
+    )
+    return lock + script
+
+
 def changing(script: str, stdin: str | None = None) -> StringCommand:
     """A command that changes the host, alone on it. `script` is run by sh -ec."""
-    whole = LOCK.format(me=shlex.quote(lease.holder())) + script
+    whole = alone(script)
     if stdin is None:
         return StringCommand("sh", "-ec", shlex.quote(whole))
     return StringCommand("sh", "-ec", shlex.quote(whole), _stdin=stdin)

@@ -1,7 +1,7 @@
 """Work on one node after the other: each is drained, Ready again, and let back before the next."""
 
 import functools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -36,9 +36,10 @@ def answered(function: Callable[..., bool]) -> Callable[..., bool]:
     return run
 
 
-def halted() -> str | None:
-    """The sentence for a host that comes after one that failed."""
-    failed = sorted(each.name for each in state.failed_hosts)
+def halted(begun: Iterable[str] = ()) -> str | None:
+    """The sentence for a host that comes after one that failed; `begun`: that began the same and
+    did not end it, which pyinfra counts only when all hosts are through."""
+    failed = sorted({*begun, *(each.name for each in state.failed_hosts)})
     if not failed:
         return None
     return (

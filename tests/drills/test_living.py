@@ -5,10 +5,12 @@ import json
 import re
 import secrets
 import subprocess
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
-from tests.lab.conftest import Deploy, Run
-from tests.lab.recorder import host_state, objects, ssh
+from tests.lab.conftest import PYINFRA, Deploy, Run
+from tests.lab.recorder import host_state, objects, repository_root, ssh
 
 STAGES = ("deploys/control_plane.py", "deploys/workers.py")
 # Another one each time: a name stays in the certificate until that is renewed.
@@ -120,6 +122,81 @@ def test_a_changed_audit_rule_is_in_force_when_the_run_ends(
     assert "/etc/kubernetes/audit-policy.yaml" in run.text
     assert ssh("cp-1", started) != before
     back = deploy("deploys/control_plane.py", "-y")
+    assert back.status == 0, back.text[-4000:]
+
+
+_TYPO = json.dumps({"apiServer": {"extraArgs": [{"name": "even-ttl", "value": "2h0m0s"}]}})
+UNKNOWN_FLAG = ("--data", f"cluster_configuration={_TYPO}")
+_SERVER = "/etc/kubernetes/manifests/kube-apiserver.yaml"
+
+
+def _until(what: Callable[[], bool], seconds: int) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(2)
+
+
+def _answers(kubectl: list[str]) -> bool:
+    ask = [*kubectl, "--request-timeout=5s", "get", "--raw", "/readyz"]
+    return subprocess.run(ask, capture_output=True).returncode == 0
+
+
+def test_a_flag_that_the_api_server_does_not_know_is_taken_back_with_its_name(
+    deploy: Deploy, kubectl: list[str]
+) -> None:
+    before = ssh("cp-1", f"cat {_SERVER}")
+    run = deploy("deploys/control_plane.py", "-y", *UNKNOWN_FLAG)
+    try:
+        assert run.status == 1
+        assert "unknown flag: --even-ttl" in run.text, run.text[-4000:]
+        assert "its files are as before" in run.text
+        _until(lambda: _answers(kubectl), 180)
+        assert ssh("cp-1", f"cat {_SERVER}") == before
+        assert ssh("cp-1", "ls -d /var/lib/barekube/before-change 2>/dev/null || true") == ""
+    finally:
+        corrected = deploy("deploys/control_plane.py", "-y")
+    assert corrected.status == 0, corrected.text[-4000:]
+    assert ssh("cp-1", f"cat {_SERVER}") == before
+    assert deploy("deploys/site.py", "--dry", "--json").would_change() == {}
+
+
+def test_a_run_that_is_killed_after_it_wrote_such_a_flag_is_mended_by_the_next(
+    deploy: Deploy, kubectl: list[str]
+) -> None:
+    before = ssh("cp-1", f"cat {_SERVER}")
+    run = subprocess.Popen(
+        [*PYINFRA, "deploys/control_plane.py", "-y", *UNKNOWN_FLAG],
+        cwd=repository_root(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _until(lambda: "even-ttl" in ssh("cp-1", f"cat {_SERVER}"), 400)
+    finally:
+        run.kill()
+        run.wait()
+        # The server that runs ends some seconds after its file has changed.
+        _until(lambda: not _answers(kubectl), 120)
+        mended = deploy("deploys/control_plane.py", "-y")
+    assert mended.status == 0, mended.text[-4000:]
+    assert f"a change of {_SERVER} was cut off; taken back" in mended.text
+    assert ssh("cp-1", f"cat {_SERVER}") == before
+    assert deploy("deploys/site.py", "--dry", "--json").would_change() == {}
+
+
+def test_a_value_that_kubeadm_writes_in_another_way_restarts_the_kubelets_once(
+    deploy: Deploy,
+) -> None:
+    data = ("--data", 'kubelet_configuration={"evictionPressureTransitionPeriod": "5m"}')
+    run = deploy(*STAGES, "-y", *data)
+    try:
+        assert run.status == 0, run.text[-4000:]
+        told = ssh("worker-1", "grep evictionPressure /var/lib/kubelet/config.yaml")
+        assert told == "evictionPressureTransitionPeriod: 5m0s\n"
+        assert deploy(*STAGES, "--dry", "--json", *data).would_change() == {}
+    finally:
+        back = deploy(*STAGES, "-y")
     assert back.status == 0, back.text[-4000:]
 
 

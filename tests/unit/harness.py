@@ -1,12 +1,17 @@
 """One operation on one host that answers the batch facts, without a connection."""
 
+import os
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from pyinfra.api import FunctionCommand, StringCommand
 from pyinfra.context import ctx_host, ctx_inventory, ctx_state
+
+from barekube.facts.living import BEFORE
 
 Answers = dict[str, list[str] | None]
 
@@ -63,14 +68,19 @@ def outcome(
     name: str = "n-1",
     data: dict[str, Any] | None = None,
     inventory: Sequence[object] = (),
+    failed: Sequence[str] = (),
+    fails_at: str | None = None,
     **options: object,
 ) -> Outcome:
-    """Run an operation as a host's turn in a run would."""
+    """Run an operation as a host's turn in a run would.
+
+    `failed`: the hosts that have failed before; `fails_at`: what is in the command that fails.
+    """
     host = FakeHost(name, answers, data or {})
     state = SimpleNamespace(
         config=SimpleNamespace(DIFF=False),
         is_executing=True,
-        failed_hosts=set(),
+        failed_hosts=[SimpleNamespace(name=each) for each in failed],
         active_hosts=[host],
         is_host_in_limit=lambda other: True,
     )
@@ -85,5 +95,22 @@ def outcome(
             result.commands.append(command.get_raw_value())
             stdin: Any = command.connector_arguments.get("_stdin")
             result.stdin += [] if stdin is None else [str(stdin)]
+            if fails_at and fails_at in result.commands[-1]:
+                break
     result.asked = host.asked
     return result
+
+
+def begun(command: StringCommand, root: Path) -> "subprocess.Popen[str]":
+    """A command, really run, on files below `root` in place of a host's own; programs in its bin
+    come first."""
+    script = command.get_raw_value()
+    script = script.replace("/run/lock/barekube", f"{root}/lock").replace(BEFORE, f"{root}/before")
+    return subprocess.Popen(
+        ["sh", "-c", script],
+        env={"PATH": f"{root}/bin:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

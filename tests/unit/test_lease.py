@@ -1,13 +1,31 @@
 """Who may change a cluster while another run does, or was cut off."""
 
+import os
+import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from kubernetes import client as k8s
 
+from barekube import lease
 from barekube.lease import refusal
+from barekube.operations import order
+from tests.unit.harness import begun
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+# pytest's own parent lives at least as long as the test.
+ALIVE = os.getppid()
+
+
+def _ended() -> int:
+    done = subprocess.Popen(["true"])
+    done.wait()
+    return done.pid
+
+
+def _of_mine(pid: int) -> str:
+    return f"{lease.account()} (pid {pid})"
 
 
 def _spec(who: str, ago: int) -> k8s.V1LeaseSpec:
@@ -20,16 +38,69 @@ def _spec(who: str, ago: int) -> k8s.V1LeaseSpec:
     [
         pytest.param(None, id="nobody ever did"),
         pytest.param(_spec("", 1), id="the last run gave it back"),
-        pytest.param(_spec("me@here", 1), id="my own run that was cut off"),
+        pytest.param(_spec(lease.holder(), 1), id="this run"),
+        pytest.param(_spec(_of_mine(_ended()), 1), id="my own run that was cut off"),
         pytest.param(_spec("you@there", 60), id="one that was not renewed in time"),
     ],
 )
 def test_a_cluster_that_nobody_changes_may_be_changed(spec: k8s.V1LeaseSpec | None) -> None:
-    assert refusal(spec, "me@here", NOW) is None
+    assert refusal(spec, lease.holder(), NOW) is None
 
 
-def test_a_second_operator_is_told_who_is_first_and_how_long_to_wait() -> None:
-    assert refusal(_spec("you@there", 15), "me@here", NOW) == (
-        "you@there changes this cluster now; wait for that run to end, or 45 s if it was cut off,"
+@pytest.mark.parametrize(
+    "who",
+    [
+        pytest.param("you@there (pid 7)", id="another operator"),
+        pytest.param(_of_mine(ALIVE), id="another run of mine that lives"),
+        pytest.param(f"you@there (pid {_ended()})", id="whose process is not of this machine"),
+    ],
+)
+def test_a_second_run_is_told_who_is_first_and_how_long_to_wait(who: str) -> None:
+    assert refusal(_spec(who, 15), lease.holder(), NOW) == (
+        f"{who} changes this cluster now; wait for that run to end, or 45 s if it was cut off,"
         " then run this again"
     )
+
+
+def test_the_other_runs_that_live_are_known_and_ended_ones_forgotten(runs: Path) -> None:
+    assert lease.others() == []
+    for pid in (ALIVE, _ended()):
+        (runs / str(pid)).touch()
+    assert lease.others() == [_of_mine(ALIVE)]
+    assert {each.name for each in runs.iterdir()} == {str(ALIVE), str(os.getpid())}
+
+
+def test_a_run_goes_on_where_it_can_write_no_file_of_its_own(runs: Path) -> None:
+    runs.write_text("no directory")
+    assert lease.others() == []
+
+
+def _beside(by: str, root: Path, seconds: float) -> tuple[int, str]:
+    """A command on a host that one of `by` works on: how it ends, and whether it waited."""
+    first = subprocess.Popen(
+        ["flock", "lock", "sh", "-c", f"echo '{by}' >lock; echo; exec sleep {seconds}"],
+        cwd=root,
+        stdout=subprocess.PIPE,
+    )
+    assert first.stdout is not None
+    first.stdout.readline()
+    second = begun(order.changing("echo done"), root)
+    out, err = second.communicate(timeout=20)
+    over = first.poll() is not None
+    first.terminate()
+    first.wait()
+    assert over == (second.returncode == 0)
+    return second.returncode, out + err
+
+
+def test_a_host_is_waited_for_only_where_a_run_of_mine_left_a_command(
+    runs: Path, tmp_path: Path
+) -> None:
+    assert _beside(_of_mine(_ended()), tmp_path, 0.5) == (0, "done\n")
+    assert (tmp_path / "lock").read_text() == f"{lease.holder()}\n"
+    lease.others()
+    (runs / str(ALIVE)).touch()
+    for by in (_of_mine(ALIVE), "you@there (pid 7)", f"{lease.account()}2 (pid 7)"):
+        said = f"barekube of {by} works on this host, wait for it\n"
+        assert _beside(by, tmp_path, 20) == (75, said)
+    assert _beside(lease.holder(), tmp_path, 0.5) == (0, "done\n")

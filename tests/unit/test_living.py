@@ -48,6 +48,24 @@ def _change(document: dict[str, Any], path: list[str], value: object) -> dict[st
             " set IPALLOC_RANGE of the network's manifest back, from '10.0.0.0/8'",
         ),
         (
+            ["controlPlaneEndpoint"],
+            "k8s.home:6443",
+            "controlPlaneEndpoint of the cluster is 'api.home:6443' and cannot change after init;"
+            " set api_name or api_port back, from 'k8s.home:6443'",
+        ),
+        (
+            ["networking", "serviceSubnet"],
+            "10.0.0.0/8",
+            "networking.serviceSubnet of the cluster is '10.96.0.0/12' and cannot change after"
+            " init; set service_network back, from '10.0.0.0/8'",
+        ),
+        (
+            ["networking", "dnsDomain"],
+            "other",
+            "networking.dnsDomain of the cluster is 'cluster.local' and cannot change after init;"
+            " set the dnsDomain in cluster_configuration back, from 'other'",
+        ),
+        (
             ["kubernetesVersion"],
             "v1.38.0",
             "the cluster runs v1.37.2 and group_data says v1.38.0; run deploys/upgrade.py, or"
@@ -58,8 +76,65 @@ def _change(document: dict[str, Any], path: list[str], value: object) -> dict[st
 def test_what_cannot_change_is_refused_by_name(
     path: list[str], value: object, sentence: str
 ) -> None:
-    assert living.fixed(WANTED, _change(WANTED, path, value)) == [sentence]
-    assert living.fixed(WANTED, WANTED) == []
+    assert living.fixed(WANTED, _change(WANTED, path, value), None) == [sentence]
+    assert living.fixed(WANTED, WANTED, None) == []
+
+
+# What kubeadm adds to a ClusterConfiguration when it stores it.
+_ADDED = {
+    "caCertificateValidityPeriod": "87600h0m0s",
+    "certificateValidityPeriod": "8760h0m0s",
+    "certificatesDir": "/etc/kubernetes/pki",
+    "dns": {},
+    "encryptionAlgorithm": "RSA-2048",
+    "etcd": {"local": {"dataDir": "/var/lib/etcd"}},
+    "imageRepository": "registry.k8s.io",
+    "proxy": {},
+}
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted yet"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("certificatesDir", "/etc/other"),
+        ("dns", {"disabled": True}),
+        ("etcd", {"local": {"extraArgs": [{"name": "quota-backend-bytes", "value": "1"}]}}),
+        ("featureGates", {"NodeLocalCRISocket": False}),
+        ("imageRepository", "registry.example.org"),
+        ("proxy", {"disabled": True}),
+        ("apiserver", {"extraArgs": []}),
+    ],
+)
+def test_what_would_change_on_no_node_is_refused_by_name(
+    key: str, value: object, noted: bool
+) -> None:
+    note = living.note(WANTED, "") if noted else None
+    stored = WANTED | _ADDED
+    sentence = f"{key} of cluster_configuration is not rolled out on a living cluster; set it back"
+    assert living.fixed(stored, WANTED | {key: value}, note) == [sentence]
+    assert living.fixed(stored, WANTED, note) == []
+
+
+def test_what_was_given_to_init_is_no_change_and_its_removal_is() -> None:
+    given = WANTED | {"etcd": {"local": {"extraArgs": []}}, "dns": {"disabled": False}}
+    stored = WANTED | _ADDED
+    assert living.fixed(stored, given, None) == []
+    assert living.fixed(stored, given, living.note(given, "")) == []
+    slash = WANTED | {"etcd": {"local": {"dataDir": "/var/lib/etcd/"}}}
+    assert living.fixed(stored, slash, living.note(slash, "")) == []
+    gone = living.fixed(stored, WANTED, living.note(given, ""))
+    assert [each.partition(" ")[0] for each in gone] == ["dns", "etcd"]
+
+
+def test_what_the_nodes_get_or_the_next_certificate_has_is_not_refused() -> None:
+    changed = WANTED | {
+        "apiServer": {},
+        "controllerManager": {},
+        "scheduler": {},
+        "certificateValidityPeriod": "24h",
+    }
+    assert living.fixed(WANTED | _ADDED, changed, living.note(WANTED, "")) == []
 
 
 # As kubeadm stores it: what is empty left out, and defaults of its own.
@@ -121,6 +196,17 @@ def test_what_a_removed_setting_will_be_is_kubeadms_default_not_its_old_value() 
     }
 
 
+def test_a_value_that_kubeadm_writes_in_another_way_is_no_difference_once_it_is_noted() -> None:
+    wanted = {"evictionPressureTransitionPeriod": "5m", "maxPods": 0, "unknown": 1}
+    stored = "evictionPressureTransitionPeriod: 5m0s\n"
+    note = living.note(wanted, stored)
+    coming = living.expected(wanted, stored, note)
+    assert coming == {"evictionPressureTransitionPeriod": "5m0s"}
+    assert living.kubelet_difference(stored, coming) == []
+    more = wanted | {"registryBurst": 9}
+    assert living.expected(more, stored, note)["registryBurst"] == 9
+
+
 @pytest.mark.parametrize(
     ("started", "path"),
     [(1000, None), (999, "/etc/a.yaml"), (None, None)],
@@ -161,3 +247,28 @@ def test_what_has_a_key_of_its_own_is_not_said_twice(
 )
 def test_only_what_makes_another_pod_is_waited_for(there: str, other: bool) -> None:
     assert living.other_pod(there, "spec: {a: 1}\n") is other
+
+
+KEPT = "/before/etc/kubernetes"
+
+
+@pytest.mark.parametrize(
+    ("kept", "ready_since", "components"),
+    [
+        (f"1000 {KEPT}/manifests/kube-scheduler.yaml.written", 1000, set()),
+        (f"1000 {KEPT}/manifests/kube-scheduler.yaml.written", 999, {"kube-scheduler"}),
+        (f"1000 {KEPT}/manifests/kube-scheduler.yaml.written", None, {"kube-scheduler"}),
+        (f"1000 {KEPT}/audit-policy.yaml.written", None, {"kube-apiserver"}),
+        # It runs with the old rules, and is restarted for that.
+        (f"1000 {KEPT}/audit-policy.yaml.written", 999, set()),
+        ("", None, set()),
+    ],
+)
+def test_a_change_that_was_cut_off_is_proven_by_pods_that_started_after_it(
+    kept: str, ready_since: int | None, components: set[str]
+) -> None:
+    started = {}
+    if ready_since:
+        since = datetime.fromtimestamp(ready_since, UTC)
+        started = dict.fromkeys(("kube-scheduler", "kube-apiserver"), since)
+    assert living.unproven(kept, started) == components

@@ -29,9 +29,10 @@ def _on(machine: Machine | None, operation: Any, *arguments: object, **options: 
 def _alone(script: str) -> str:
     me = shlex.quote(lease.holder())
     lock = (
-        f'exec 9<>/run/lock/barekube; flock -n 9 || {{ by=$(cat <&9); [ "$by" = {me} ] &&'
-        " flock -w 900 9 || { echo barekube of $by works on this host, wait for it >&2; exit 75;"
-        f" }}; }}; echo {me} >/run/lock/barekube; "
+        "exec 9<>/run/lock/barekube; flock -n 9 || { by=$(cat <&9); case $by in '') false;;"
+        f" {lease.account()}' (pid '*) flock -w 900 9;; *) false;; esac"
+        ' || { echo "barekube of $by works on this host, wait for it" >&2; exit 75; }; };'
+        f" echo {me} >/run/lock/barekube; "
     )
     return f"sh -ec {shlex.quote(lock + script)}"
 

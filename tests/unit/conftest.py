@@ -1,0 +1,15 @@
+"""What no unit test may share with a run that goes on beside it."""
+
+from pathlib import Path
+
+import pytest
+
+from barekube import lease
+
+
+@pytest.fixture(autouse=True)
+def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the runs of this account are, of which there is none beside the tests'."""
+    directory = tmp_path / "runs"
+    monkeypatch.setattr(lease, "RUNS", directory)
+    return directory
