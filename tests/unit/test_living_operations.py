@@ -182,7 +182,7 @@ def test_a_change_that_was_cut_off_is_taken_back_only_where_no_api_answers(
 ) -> None:
     looks = iter([trouble, ""])
     taken_back: list[str] = []
-    monkeypatch.setattr(kubeadm, "_connect", lambda cluster: (None, next(looks)))
+    monkeypatch.setattr(kubeadm, "connect", lambda cluster: (None, next(looks)))
     monkeypatch.setattr(change, "cut_off", lambda host: taken_back.append(host.name))
     host: Any = FakeHost(NAME, {}, {})
     state: Any = None
