@@ -14,7 +14,7 @@ from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import manifests, nodes, objects
+from barekube import manifests, nodes, objects, summary
 from barekube.api import Api, Trouble, found, phrase
 from barekube.cluster import Cluster
 from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
@@ -98,13 +98,16 @@ def _say_left_over(documents: Sequence[manifests.Object]) -> list[manifests.Obje
     going = []
     for document in documents:
         title = manifests.title(document)
-        if not manifests.pruned(document):
-            host.log(f"{title}: left over; by hand: {manifests.by_hand(document)}")
-        elif host.data.get("prune"):
+        prunable = manifests.pruned(document)
+        if prunable and host.data.get("prune"):
             host.log(f"{title}: deleted, for it is in the manifests no more")
             going.append(document)
-        else:
-            host.log(f"{title}: left over; --data prune=true deletes it")
+            continue
+        by_hand = f"by hand: {manifests.by_hand(document)}"
+        remedy = "--data prune=true deletes it" if prunable else by_hand
+        host.log(f"{title}: left over; {remedy}")
+        # pyinfra asks an operation twice, before a run and in it.
+        summary.found_left_over[title] = remedy
     return going
 
 
