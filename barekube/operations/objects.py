@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 from pyinfra import host, state
@@ -226,7 +227,11 @@ def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyin
     if not acts_for_the_cluster():
         host.noop("another host of this run does it")
         return
-    documents = [each for directory in directories for _, each in manifests.read(directory)]
+    try:
+        documents = [each for directory in directories for _, each in manifests.read(directory)]
+    except manifests.BadManifest as error:
+        yield from refuse(str(error))
+        return
     wanted = [each for each in documents if each["kind"] == "DaemonSet"]
     try:
         api = cluster_api.connect(cluster)
@@ -241,7 +246,7 @@ def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyin
         if live is None:
             # A preview before the first run.
             continue
-        newer = _newer_secrets(api, document)
+        newer = _newer_secrets(api, live, space)
         if newer:
             host.log(f"{title}: restart, node by node ({', '.join(newer)} newer than its pods)")
             yield FunctionCommand(restart, (api, name, space), {})
@@ -251,16 +256,14 @@ def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyin
     host.noop(f"{len(wanted)} DaemonSets run as they are wanted")
 
 
-def _newer_secrets(api: Api, document: manifests.Object) -> list[str]:
-    """The Secrets that are newer than a pod that was started with them."""
-    space = document["metadata"]["namespace"]
-    wanted = manifests.secrets_of(document)
+def _newer_secrets(api: Api, live: k8s.V1DaemonSet, space: str) -> list[str]:
+    """The Secrets that are newer than a pod that was started with them. On a machine that is not
+    Ready no pod becomes younger, so that those say nothing."""
+    wanted = manifests.secrets_of(live.spec.template.spec)
     if not wanted:
         return []
-    labels = document["spec"]["selector"]["matchLabels"]
-    selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    pods = api.core.list_namespaced_pod(space, label_selector=selector).items
-    oldest = min((pod.metadata.creation_timestamp for pod in pods), default=None)
+    running, _ = _pods(api, live, space)
+    oldest = min((pod.metadata.creation_timestamp for pod in running), default=None)
     result = []
     for name in wanted:
         secret = found(api.core.read_namespaced_secret, name, space)
@@ -270,6 +273,15 @@ def _newer_secrets(api: Api, document: manifests.Object) -> list[str]:
         if written > oldest:
             result.append(f"Secret {name}")
     return result
+
+
+def _pods(api: Api, live: k8s.V1DaemonSet, space: str) -> tuple[list[k8s.V1Pod], list[k8s.V1Pod]]:
+    """Its pods, and apart from them those on nodes that are not Ready."""
+    labels = ",".join(f"{key}={value}" for key, value in live.spec.selector.match_labels.items())
+    pods = api.core.list_namespaced_pod(space, label_selector=labels).items
+    dead = {each.metadata.name for each in api.core.list_node().items if not nodes.is_ready(each)}
+    here = [pod for pod in pods if pod.spec.node_name not in dead]
+    return here, [pod for pod in pods if pod.spec.node_name in dead]
 
 
 def restart(state: State, host: Host, api: Api, name: str, space: str) -> bool:
@@ -292,14 +304,12 @@ def unfinished(api: Api, name: str, space: str) -> str | None:
     updated, runs = status.updated_number_scheduled or 0, status.number_available or 0
     if updated >= wanted and runs >= wanted:
         return None
-    labels = ",".join(f"{k}={v}" for k, v in live.spec.selector.match_labels.items())
-    pods = api.core.list_namespaced_pod(space, label_selector=labels).items
-    dead = {each.metadata.name for each in api.core.list_node().items if not nodes.is_ready(each)}
-    away = sorted(pod.spec.node_name for pod in pods if pod.spec.node_name in dead)
+    running, dead = _pods(api, live, space)
+    away = sorted(pod.spec.node_name for pod in dead)
     wanted -= len(away)
     if updated >= wanted and runs >= wanted:
         return None
-    why = next((trouble for pod in pods if (trouble := nodes.pod_trouble(pod))), "")
+    why = next((trouble for pod in [*running, *dead] if (trouble := nodes.pod_trouble(pod))), "")
     if away and updated < wanted:
         # They count among the pods that the DaemonSet allows to be away, often all of them.
         why = f"{', '.join(away)} {_HOLDS}"

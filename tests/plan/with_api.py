@@ -30,7 +30,7 @@ from pyinfra import inventory
 
 import barekube.api
 import barekube.operations.doors
-from barekube import doors, kubeadm_config, living, versions
+from barekube import doors, kubeadm_config, living, manifests, versions
 from barekube.operations import upgradable
 from tests.plan import machines
 
@@ -116,9 +116,7 @@ class Kind:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.namespaced = all(
-            "namespace" in each["metadata"] for each in KNOWN if each["kind"] == kind
-        )
+        self.namespaced = kind not in manifests.CLUSTER_WIDE
 
     def get(
         self, name: str = "", namespace: str | None = None, label_selector: str = ""
@@ -184,9 +182,10 @@ def _opened() -> SimpleNamespace:
             number_available=3,
         ),
         spec=SimpleNamespace(
+            selector=SimpleNamespace(match_labels={"a": "b"}),
             template=SimpleNamespace(
-                spec=SimpleNamespace(containers=[SimpleNamespace(image=image)])
-            )
+                spec=k8s.V1PodSpec(containers=[k8s.V1Container(name="c", image=image)])
+            ),
         ),
     )
     return SimpleNamespace(
