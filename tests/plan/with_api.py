@@ -2,8 +2,8 @@
 
 The stand-in has three Ready nodes, a pod network that runs on all of them, and whatever object
 it is asked for; a dry run of an apply finds nothing to change. What the manifests of the tests do
-not have is new to it; it knows no kind "Unknown" and refuses what has `data: {refuse: REASON}`. What
-the environment's LEFT_OVER names are ConfigMaps of the stage ingress that left its manifests.
+not have is new to it; it knows no kind "Unknown" and refuses what has `data: {refuse: REASON}`.
+What the environment's LEFT_OVER names are ConfigMaps of the stage ingress that left its manifests.
 """
 
 from pyinfra_cli.main import main  # first: it patches the sockets for gevent

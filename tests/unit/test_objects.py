@@ -95,6 +95,20 @@ def test_what_the_api_cannot_judge_yet_is_no_trouble_if_it_comes_before(
     assert live_objects.compared(api, files, [], executing=executing) == (todo, troubles)
 
 
+def test_a_changed_secret_is_applied_and_an_unchanged_one_is_not() -> None:
+    def secret(value: str) -> Object:
+        return {**MAP, "kind": "Secret", "data": {"password": value}}
+
+    live, other = secret("b2xk"), secret("bmV3")
+    api = _api(Secret=_Kind())
+    assert live_objects.compared(api, [("f", live)], [live], executing=True) == ([], [])
+    ((document, diff),), troubles = live_objects.compared(
+        api, [("f", other)], [live], executing=True
+    )
+    assert (document, troubles) == (other, [])
+    assert "+  password: (another secret)" in (diff or [])
+
+
 def _apply(monkeypatch: pytest.MonkeyPatch, *answers: Exception | None) -> tuple[bool, list[str]]:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     host: Any = FakeHost("n-1", {}, {})
