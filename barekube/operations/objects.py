@@ -33,13 +33,14 @@ def applied(cluster: Cluster, directories: Sequence[Path]) -> Generator[PyinfraC
 
     Compared by a server-side dry run; no remote command where nothing differs.
     """
-    yield from answering(_applied(cluster, directories))
-
-
-def _applied(cluster: Cluster, directories: Sequence[Path]) -> Generator[PyinfraCommand]:
-    if not acts_for_the_cluster():
+    if acts_for_the_cluster():
+        yield from answering(applied_here(cluster, directories))
+    else:
         host.noop("another host of this run does it")
-        return
+
+
+def applied_here(cluster: Cluster, directories: Sequence[Path]) -> Generator[PyinfraCommand]:
+    """What `applied` does on the host that acts for the cluster."""
     try:
         documents = [each for directory in directories for each in manifests.read(directory)]
     except manifests.BadManifest as error:

@@ -317,6 +317,7 @@ def test_what_the_api_refuses_is_named_and_nothing_of_the_stage_is_applied(
 
 
 _NULL = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: kube-system, labels: }\n"
+_NO_SPEC = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a, namespace: x}\n"
 _NOWHERE = (
     "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a}\n"
     "spec: {template: {spec: {containers: [{ports: [{hostPort: 80}]}]}}}\n"
@@ -329,13 +330,19 @@ _NOWHERE = (
     [
         pytest.param(
             _NULL,
-            "ConfigMap kube-system/a: metadata.labels is no mapping; fill it or take it out",
+            "{file}: ConfigMap kube-system/a: metadata.labels is no mapping; fill it or take it"
+            " out",
             id="no labels",
         ),
         pytest.param(
             _NOWHERE,
-            "DaemonSet a: it is in no namespace; give it metadata.namespace",
+            "{file}: DaemonSet a: it is in no namespace; give it metadata.namespace",
             id="no namespace",
+        ),
+        pytest.param(
+            _NO_SPEC,
+            "DaemonSet x/a is not written as Kubernetes wants it; correct its manifest",
+            id="no spec",
         ),
     ],
 )
@@ -347,6 +354,21 @@ def test_a_manifest_of_the_doors_that_is_no_use_stops_no_host_with_a_traceback(
     data = ["--data", f"ingress_manifests={tmp_path / 'doors'}"]
     converged = "tests/plan/inventory_converged.py"
     done = pyinfra(converged, "deploys/ingress.py", *options, *data, api=True)
-    assert set(_said(done, "cp-1")) == {f"{tmp_path}/doors/own.yaml: {reason}"}
+    assert set(_said(done, "cp-1")) == {reason.format(file=tmp_path / "doors/own.yaml")}
     assert done.status == 1
     assert "Traceback" not in done.stderr
+
+
+def test_doors_that_are_refused_are_applied_by_no_other_host(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    shutil.copytree("manifests/traefik", tmp_path / "doors")
+    (tmp_path / "doors/own.yaml").write_text(_NO_SPEC)
+    data = ["--data", f"ingress_manifests={tmp_path / 'doors'}"]
+    converged = "tests/plan/inventory_converged.py"
+    done = pyinfra(converged, "deploys/ingress.py", "-y", *data, api=True)
+    # The stand-in would fail the host that applies anything.
+    assert done.summary[:2] == [
+        "unchanged:     2: @fake/w-1, @fake/w-2",
+        "failed:        1: @fake/cp-1 (at 'Apply the doors')",
+    ]
