@@ -4,7 +4,8 @@ The internal door is for everything; the public one, on hosts of the inventory's
 namespaces that are named to be online.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from barekube.cluster import Cluster, Node
+from barekube.manifests import BadManifest, Object, title
 
 INTERNAL, PUBLIC = "internal", "public"
 # A kubelet may set none of this prefix on its node (NodeRestriction), so that a worker that was
@@ -73,22 +75,35 @@ def placing(
     return phrases, patch
 
 
-def claimed_twice(
-    documents: Sequence[Mapping[str, Any]], nodes: Mapping[str, Mapping[str, str]]
-) -> list[str]:
-    """A sentence for each node (name to labels) that two DaemonSets with a port of its want."""
+@contextmanager
+def _read(document: Object) -> Iterator[None]:
+    """What is written as Kubernetes does not want it, the API would name; we look first."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError):
+        raise BadManifest(
+            f"{title(document)} is not written as Kubernetes wants it; correct its manifest"
+        ) from None
+
+
+def claimed_twice(documents: Sequence[Object], nodes: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """A sentence for each node (name to labels) that two DaemonSets with a port of its want.
+
+    Raises BadManifest.
+    """
     holders: dict[tuple[str, int], list[str]] = {}
     for document in documents:
         if document["kind"] != "DaemonSet":
             continue
-        spec = document["spec"]["template"]["spec"]
-        wanted = spec.get("nodeSelector", {}).items()
-        ports = {
-            port["hostPort"]
-            for container in spec["containers"]
-            for port in container.get("ports", ())
-            if "hostPort" in port
-        }
+        with _read(document):
+            spec = document["spec"]["template"]["spec"]
+            wanted = spec.get("nodeSelector", {}).items()
+            ports = {
+                port["hostPort"]
+                for container in spec["containers"]
+                for port in container.get("ports", ())
+                if "hostPort" in port
+            }
         for node, labels in nodes.items():
             if wanted <= labels.items():
                 for port in ports:
@@ -101,33 +116,36 @@ def claimed_twice(
     ]
 
 
-def dmz(documents: Sequence[Mapping[str, Any]], pods: str) -> list[str]:
+def dmz(documents: Sequence[Object], pods: str) -> list[str]:
     """A sentence for each way in which the public door's lists of what is online differ.
 
     The list is that of the RoleBindings; `pods` is the range of pod addresses, which the door's
-    way to the API has to leave out.
+    way to the API has to leave out. Raises BadManifest.
     """
     online: set[str] = set()
     bound = served = reached = None
     problems = []
     for document in documents:
-        kind, metadata = document["kind"], document["metadata"]
-        if kind == "RoleBinding":
-            online.add(metadata["namespace"])
-            bound = document["roleRef"]["name"]
-        elif kind == "ClusterRoleBinding" and document["roleRef"]["name"] == space(PUBLIC):
-            problems.append(
-                f"ClusterRoleBinding {metadata['name']} lets the public door read every namespace's"
-                " Secrets; bind that role by namespace"
-            )
-        elif kind == "DaemonSet":
-            arguments = document["spec"]["template"]["spec"]["containers"][0]["args"]
-            served = _served(arguments)
-            if any(each.startswith("--api") and not each.endswith("=false") for each in arguments):
-                problems.append("the public door's arguments switch its API on; take that out")
-        elif kind == "NetworkPolicy" and metadata["namespace"] == space(PUBLIC):
-            reached = _reached(document)
-            problems += _ways_out(document, pods)
+        with _read(document):
+            kind, metadata = document["kind"], document["metadata"]
+            if kind == "RoleBinding":
+                online.add(metadata["namespace"])
+                bound = document["roleRef"]["name"]
+            elif kind == "ClusterRoleBinding" and document["roleRef"]["name"] == space(PUBLIC):
+                problems.append(
+                    f"ClusterRoleBinding {metadata['name']} lets the public door read every"
+                    " namespace's Secrets; bind that role by namespace"
+                )
+            elif kind == "DaemonSet":
+                arguments = document["spec"]["template"]["spec"]["containers"][0]["args"]
+                served = _served(arguments)
+                if any(
+                    each.startswith("--api") and not each.endswith("=false") for each in arguments
+                ):
+                    problems.append("the public door's arguments switch its API on; take that out")
+            elif kind == "NetworkPolicy" and metadata["namespace"] == space(PUBLIC):
+                reached = _reached(document)
+                problems += _ways_out(document, pods)
     for what, names in (("namespaces that it serves", served), ("policy's egress", reached)):
         if names != online:
             problems.append(

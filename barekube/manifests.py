@@ -1,10 +1,12 @@
 """Plain YAML of a directory, read and compared; no templates, nothing filled in."""
 
+import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from kubernetes import client as k8s
 
 from barekube.text import unified
 
@@ -15,6 +17,12 @@ OURS = {"app.kubernetes.io/managed-by": MANAGER}
 Object = dict[str, Any]
 # What the API server writes by itself; it would drown the difference.
 _SERVER_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
+_UNSHOWN_ANNOTATIONS = (
+    "deprecated.daemonset.template.generation",
+    # Repeats the whole object, a Secret's values too.
+    "kubectl.kubernetes.io/last-applied-configuration",
+)
+_SECRET = ("data", "stringData")
 
 
 class BadManifest(Exception):
@@ -30,12 +38,15 @@ def read(directory: Path) -> list[tuple[str, Object]]:
     for path in sorted(directory.glob("*.yaml")):
         try:
             documents = list(yaml.safe_load_all(path.read_text()))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise BadManifest(f"{path}{_mistake(error)}; correct it") from None
         for document in documents:
             if document is None:
                 continue
-            if not isinstance(document, dict) or not {"apiVersion", "kind"} <= set(document):
+            if not isinstance(document, dict) or not all(
+                document.get(key) and isinstance(document[key], str)
+                for key in ("apiVersion", "kind")
+            ):
                 raise BadManifest(
                     f"{path} holds a document that is no Kubernetes object; correct or remove it"
                 )
@@ -44,13 +55,35 @@ def read(directory: Path) -> list[tuple[str, Object]]:
                 raise BadManifest(
                     f"{path} holds a {document['kind']} without a name; give it metadata.name"
                 )
+            if fault := _fault(document):
+                raise BadManifest(f"{path}: {title(document)}: {fault}")
             result.append((str(path), document))
     if not result:
         raise BadManifest(f"{directory} has no manifest; say where they are in group_data")
     return result
 
 
-def _mistake(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+def _fault(document: Object) -> str | None:
+    """Why an object is no use, where the API would not say it, or would quote a Secret's value."""
+    metadata = document["metadata"]
+    for key in ("name", "namespace"):
+        if not isinstance(metadata.get(key, ""), str):
+            return f"metadata.{key} is no text; correct it"
+    for key in ("labels", "annotations"):
+        if not isinstance(metadata.get(key, {}), dict):
+            return f"metadata.{key} is no mapping; fill it or take it out"
+    kind = document["kind"]
+    known = (document["apiVersion"], kind) in KINDS and kind not in CLUSTER_WIDE
+    if known and not metadata.get("namespace"):
+        return NO_NAMESPACE
+    for key in _SECRET if kind == "Secret" else ():
+        values = document.get(key, {})
+        if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
+            return f"{key} is no mapping of names to texts; put its values in quotes"
+    return None
+
+
+def _mistake(error: yaml.YAMLError | ValueError) -> str:
     """Where a file goes wrong, and how: ', line 3: it is not YAML: could not find ...'."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return f", line {error.problem_mark.line + 1}: it is not YAML: {error.problem}"
@@ -82,6 +115,17 @@ _KEPT = (
     ("storage.k8s.io/v1", "StorageClass"),
 )
 KINDS = (*_PRUNED, *_KEPT)
+# Those of them that belong to no namespace.
+CLUSTER_WIDE = (
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "IngressClass",
+    "Namespace",
+    "PersistentVolume",
+    "StorageClass",
+)
+NO_NAMESPACE = "it is in no namespace; give it metadata.namespace"
 
 
 def stage_of(documents: Sequence[Object]) -> str | None:
@@ -108,16 +152,15 @@ def by_hand(document: Object) -> str:
     return f"kubectl delete{space} {document['kind'].lower()} {metadata['name']}"
 
 
-def secrets_of(document: Object) -> list[str]:
-    """The Secrets that a workload's containers get as environment, which they read at their start
+def secrets_of(pod: k8s.V1PodSpec) -> list[str]:
+    """The Secrets that a pod's containers get as environment, which they read at their start
     only."""
-    spec = document["spec"]["template"]["spec"]
     names = []
-    for container in [*spec.get("initContainers", ()), *spec["containers"]]:
-        for variable in container.get("env", ()):
-            reference = variable.get("valueFrom", {}).get("secretKeyRef")
+    for container in [*(pod.init_containers or ()), *pod.containers]:
+        for variable in container.env or ():
+            reference = variable.value_from and variable.value_from.secret_key_ref
             if reference:
-                names.append(reference["name"])
+                names.append(reference.name)
     return list(dict.fromkeys(names))
 
 
@@ -142,12 +185,15 @@ def condition(live: Object, kind: str) -> bool:
 def title(document: Object) -> str:
     """'DaemonSet kube-system/weave-net'."""
     metadata = document["metadata"]
-    space = metadata.get("namespace")
-    return f"{document['kind']} {space + '/' if space else ''}{metadata['name']}"
+    space = f"{metadata['namespace']}/" if metadata.get("namespace") else ""
+    return f"{document['kind']} {space}{metadata['name']}"
 
 
-def shown(document: Object) -> str:
-    """The YAML of an object as the API has it, without what the server writes by itself."""
+def shown(document: Object, before: Object | None = None) -> str:
+    """The YAML of an object as the API has it, without what the server writes by itself.
+
+    A Secret's values are not in it, only which of them differ from those that it has `before`.
+    """
     copy = {key: value for key, value in document.items() if key != "status"}
     metadata = dict(copy.get("metadata", {}))
     for key in _SERVER_OWN:
@@ -155,20 +201,33 @@ def shown(document: Object) -> str:
     annotations = {
         key: value
         for key, value in metadata.get("annotations", {}).items()
-        if key != "deprecated.daemonset.template.generation"
+        if key not in _UNSHOWN_ANNOTATIONS
     }
     metadata.pop("annotations", None)
     if annotations:
         metadata["annotations"] = annotations
     copy["metadata"] = metadata
     if copy.get("kind") == "Secret":
-        for field in ("data", "stringData"):
-            if field in copy:
-                copy[field] = {key: "(secret)" for key in copy[field]}
+        new = _values(copy)
+        old = _values(before) if before else {}
+        for key in _SECRET:
+            copy.pop(key, None)
+        if new:
+            copy["data"] = {
+                key: "(another secret)" if old.get(key, value) != value else "(secret)"
+                for key, value in new.items()
+            }
     return yaml.safe_dump(copy, sort_keys=True)
+
+
+def _values(secret: Object) -> dict[str, bytes]:
+    """A Secret's values; what is given as text goes before what is given in base64."""
+    data, texts = ((secret.get(key) or {}).items() for key in _SECRET)
+    coded = {key: base64.b64decode(value or "") for key, value in data}
+    return coded | {key: value.encode() for key, value in texts}
 
 
 def difference(live: Object | None, wanted: Object) -> Sequence[str]:
     """The unified diff of the live object and what the API server would store."""
     old = shown(live) if live else ""
-    return unified(title(wanted), old, shown(wanted))
+    return unified(title(wanted), old, shown(wanted, live))

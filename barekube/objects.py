@@ -51,10 +51,12 @@ def compared(
     there = {manifests.title(each): each for each in known}
     spaces = {each["metadata"]["name"] for _, each in documents if each["kind"] == "Namespace"}
 
-    def ask(row: tuple[str, manifests.Object]) -> Answer | Exception:
+    def ask(row: tuple[str, manifests.Object]) -> Answer | Exception | str:
         document = row[1]
         try:
             kind = _kind(api, document)
+            if kind.namespaced and not document["metadata"].get("namespace"):
+                return manifests.NO_NAMESPACE
             before = there.get(manifests.title(document)) or _live(kind, document)
             return before, sent(kind, document, dry_run=True)
         except _CANNOT_SAY as error:
@@ -64,6 +66,9 @@ def compared(
     troubles = []
     answers = Pool(AT_ONCE).map(ask, documents)
     for (file, document), answer in zip(documents, answers, strict=True):
+        if isinstance(answer, str):
+            troubles.append(f"{file}: {manifests.title(document)}: {answer}")
+            continue
         if not isinstance(answer, Exception):
             before, after = answer
             diff = list(manifests.difference(before, after))

@@ -96,9 +96,9 @@ def named(documents: Iterable[tuple[str, Object]]) -> dict[str, tuple[str, ...]]
     if len(clusters) != 1:
         raise Wrong(f"storage_manifests has {len(clusters)} objects CephCluster; have one there")
     file, cluster = clusters[0]
-    storage = cluster.get("spec", {}).get("storage") or {}
     result: dict[str, tuple[str, ...]] = {}
     try:
+        storage = (cluster.get("spec") or {}).get("storage") or {}
         for where in [storage, *(storage.get("nodes") or [])]:
             for key in _PICKING:
                 if where.get(key):

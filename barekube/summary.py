@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import PurePath
 
@@ -59,6 +59,11 @@ class HostRun:
     refused: Sequence[str] = ()
 
 
+# {object: how it goes} of what has a stage's label and is in its manifests no more, as this run
+# finds it.
+found_left_over: dict[str, str] = {}
+
+
 @dataclass(frozen=True)
 class Run:
     """A run: its command, and its hosts (those of the limit, in the inventory's order)."""
@@ -78,6 +83,7 @@ class Run:
     unanswered: bool = False
     # Why a preview found no API of the cluster that there is.
     without_api: Sequence[str] = ()
+    left_over: Mapping[str, str] = field(default_factory=lambda: dict(found_left_over))
 
 
 def outcome(host: HostRun, run: Run) -> tuple[Outcome, str]:
@@ -100,7 +106,8 @@ def outcome(host: HostRun, run: Run) -> tuple[Outcome, str]:
     return (Outcome.CHANGED if count else Outcome.UNCHANGED), str(count or "")
 
 
-# What the comparison that runs by itself, deploys/drift.py, ends with where something differs.
+# What the comparison that runs by itself, deploys/drift.py, ends with where something differs, or
+# is left over.
 DRIFT = 3
 
 
@@ -110,7 +117,7 @@ def status(run: Run) -> int:
     if run.broken_off or not run.hosts or run.without_api or outcomes.intersection(_BAD):
         return 1
     drift = [PurePath(each).stem for each in run.deploys] == ["drift"]
-    return DRIFT if drift and Outcome.CHANGED in outcomes else 0
+    return DRIFT if drift and (Outcome.CHANGED in outcomes or run.left_over) else 0
 
 
 def with_plan(printed: str, run: Run) -> str:
@@ -127,6 +134,7 @@ def with_plan(printed: str, run: Run) -> str:
         "preview": run.preview,
         "hosts": hosts,
         "without_api": list(run.without_api),
+        "left_over": dict(run.left_over),
         "seconds": round(run.seconds, 1),
         "status": status(run),
         "next": [line.strip() for line in next_command(run)],
@@ -165,6 +173,9 @@ def lines(run: Run) -> list[str]:
         result.append(f"{'refused:':<14} {_count(hosts, shorten=False)}: {words}")
     if run.without_api:
         result.append(f"{'API:':<14} no control plane answers ({'; '.join(run.without_api)})")
+    if run.left_over:
+        objects = [f"{title} ({remedy})" for title, remedy in run.left_over.items()]
+        result.append(f"{'left over:':<14} {_count(objects, shorten=False)}")
     result.append(f"{'took:':<14} {duration(run.seconds)}")
     return result + next_command(run)
 

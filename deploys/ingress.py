@@ -14,14 +14,12 @@ directories = settings.ingress_directories()
 certificates = host.data.door_certificates
 
 if cluster.workers:
-    door_operations.checked(
-        name="See that the doors are apart",
+    door_operations.applied(
+        name="Apply the doors",
         cluster=cluster,
         directories=directories,
         certificates=certificates,
     )
-    order.barrier(name="The doors are apart")
-    objects.applied(name="Apply the doors", cluster=cluster, directories=directories)
     order.barrier(name="The doors are applied")
     door_operations.secrets(
         name="Keep the doors' certificates and the pages' login",

@@ -66,20 +66,30 @@ def _patch(state: State, host: Host, api: Api, patch: Mapping[str, Any]) -> bool
 
 
 @operation()
-def checked(
+def applied(
     cluster: Cluster, directories: Sequence[Path], certificates: Mapping[str, Pair]
 ) -> Generator[PyinfraCommand]:
-    """Nothing speaks against the doors: what is online is one list, the user's certificates are
-    good, no host carries two. No remote command."""
-    yield from answering(_checked(cluster, directories, certificates))
+    """The doors' manifests are applied, if nothing speaks against them: what is online is one list,
+    the user's certificates are good, no host carries two. No remote command.
+
+    One operation: after a refusal in one of its own, the next host would act, and apply them.
+    """
+    yield from answering(_applied(cluster, directories, certificates))
 
 
-def _checked(
+def _applied(
     cluster: Cluster, directories: Sequence[Path], certificates: Mapping[str, Pair]
 ) -> Generator[PyinfraCommand]:
     if not acts_for_the_cluster():
         host.noop("another host of this run does it")
         return
+    if (yield from _apart(cluster, directories, certificates)):
+        yield from objects.applied_here(cluster, directories)
+
+
+def _apart(
+    cluster: Cluster, directories: Sequence[Path], certificates: Mapping[str, Pair]
+) -> Generator[PyinfraCommand, None, bool]:
     try:
         documents = [each for directory in directories for _, each in manifests.read(directory)]
         problems = (
@@ -87,9 +97,11 @@ def _checked(
             if doors.PUBLIC in doors.of(cluster)
             else []
         )
+        # Whether they can be read at all, also where no API says what nodes there are.
+        doors.claimed_twice(documents, {})
     except manifests.BadManifest as error:
         yield from refuse(str(error))
-        return
+        return False
     for door, pair in certificates.items():
         if wrong := unfit(pair):
             problems.append(f"group_data: door_certificates, {door}, {pair[0]}: {wrong}")
@@ -98,14 +110,14 @@ def _checked(
     except Trouble as trouble:
         if state.is_executing:
             yield from without_api(str(trouble))
-            return
+            return False
     else:
         labels = {each.metadata.name: each.metadata.labels for each in api.core.list_node().items}
         problems += doors.claimed_twice(documents, labels)
     if problems:
         yield from refuse(*problems)
-        return
-    host.noop("the doors are apart")
+        return False
+    return True
 
 
 def unfit(pair: Pair) -> str | None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 from pyinfra import host, state
@@ -14,7 +15,7 @@ from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import manifests, nodes, objects
+from barekube import manifests, nodes, objects, summary
 from barekube.api import Api, Trouble, found, phrase
 from barekube.cluster import Cluster
 from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
@@ -32,13 +33,14 @@ def applied(cluster: Cluster, directories: Sequence[Path]) -> Generator[PyinfraC
 
     Compared by a server-side dry run; no remote command where nothing differs.
     """
-    yield from answering(_applied(cluster, directories))
-
-
-def _applied(cluster: Cluster, directories: Sequence[Path]) -> Generator[PyinfraCommand]:
-    if not acts_for_the_cluster():
+    if acts_for_the_cluster():
+        yield from answering(applied_here(cluster, directories))
+    else:
         host.noop("another host of this run does it")
-        return
+
+
+def applied_here(cluster: Cluster, directories: Sequence[Path]) -> Generator[PyinfraCommand]:
+    """What `applied` does on the host that acts for the cluster."""
     try:
         documents = [each for directory in directories for each in manifests.read(directory)]
     except manifests.BadManifest as error:
@@ -98,13 +100,16 @@ def _say_left_over(documents: Sequence[manifests.Object]) -> list[manifests.Obje
     going = []
     for document in documents:
         title = manifests.title(document)
-        if not manifests.pruned(document):
-            host.log(f"{title}: left over; by hand: {manifests.by_hand(document)}")
-        elif host.data.get("prune"):
+        prunable = manifests.pruned(document)
+        if prunable and host.data.get("prune"):
             host.log(f"{title}: deleted, for it is in the manifests no more")
             going.append(document)
-        else:
-            host.log(f"{title}: left over; --data prune=true deletes it")
+            continue
+        by_hand = f"by hand: {manifests.by_hand(document)}"
+        remedy = "--data prune=true deletes it" if prunable else by_hand
+        host.log(f"{title}: left over; {remedy}")
+        # pyinfra asks an operation twice, before a run and in it.
+        summary.found_left_over[title] = remedy
     return going
 
 
@@ -223,7 +228,11 @@ def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyin
     if not acts_for_the_cluster():
         host.noop("another host of this run does it")
         return
-    documents = [each for directory in directories for _, each in manifests.read(directory)]
+    try:
+        documents = [each for directory in directories for _, each in manifests.read(directory)]
+    except manifests.BadManifest as error:
+        yield from refuse(str(error))
+        return
     wanted = [each for each in documents if each["kind"] == "DaemonSet"]
     try:
         api = cluster_api.connect(cluster)
@@ -238,7 +247,7 @@ def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyin
         if live is None:
             # A preview before the first run.
             continue
-        newer = _newer_secrets(api, document)
+        newer = _newer_secrets(api, live, space)
         if newer:
             host.log(f"{title}: restart, node by node ({', '.join(newer)} newer than its pods)")
             yield FunctionCommand(restart, (api, name, space), {})
@@ -248,16 +257,14 @@ def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyin
     host.noop(f"{len(wanted)} DaemonSets run as they are wanted")
 
 
-def _newer_secrets(api: Api, document: manifests.Object) -> list[str]:
-    """The Secrets that are newer than a pod that was started with them."""
-    space = document["metadata"]["namespace"]
-    wanted = manifests.secrets_of(document)
+def _newer_secrets(api: Api, live: k8s.V1DaemonSet, space: str) -> list[str]:
+    """The Secrets that are newer than a pod that was started with them. On a machine that is not
+    Ready no pod becomes younger, so that those say nothing."""
+    wanted = manifests.secrets_of(live.spec.template.spec)
     if not wanted:
         return []
-    labels = document["spec"]["selector"]["matchLabels"]
-    selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    pods = api.core.list_namespaced_pod(space, label_selector=selector).items
-    oldest = min((pod.metadata.creation_timestamp for pod in pods), default=None)
+    running, _ = _pods(api, live, space)
+    oldest = min((pod.metadata.creation_timestamp for pod in running), default=None)
     result = []
     for name in wanted:
         secret = found(api.core.read_namespaced_secret, name, space)
@@ -267,6 +274,15 @@ def _newer_secrets(api: Api, document: manifests.Object) -> list[str]:
         if written > oldest:
             result.append(f"Secret {name}")
     return result
+
+
+def _pods(api: Api, live: k8s.V1DaemonSet, space: str) -> tuple[list[k8s.V1Pod], list[k8s.V1Pod]]:
+    """Its pods, and apart from them those on nodes that are not Ready."""
+    labels = ",".join(f"{key}={value}" for key, value in live.spec.selector.match_labels.items())
+    pods = api.core.list_namespaced_pod(space, label_selector=labels).items
+    dead = {each.metadata.name for each in api.core.list_node().items if not nodes.is_ready(each)}
+    here = [pod for pod in pods if pod.spec.node_name not in dead]
+    return here, [pod for pod in pods if pod.spec.node_name in dead]
 
 
 def restart(state: State, host: Host, api: Api, name: str, space: str) -> bool:
@@ -289,14 +305,12 @@ def unfinished(api: Api, name: str, space: str) -> str | None:
     updated, runs = status.updated_number_scheduled or 0, status.number_available or 0
     if updated >= wanted and runs >= wanted:
         return None
-    labels = ",".join(f"{k}={v}" for k, v in live.spec.selector.match_labels.items())
-    pods = api.core.list_namespaced_pod(space, label_selector=labels).items
-    dead = {each.metadata.name for each in api.core.list_node().items if not nodes.is_ready(each)}
-    away = sorted(pod.spec.node_name for pod in pods if pod.spec.node_name in dead)
+    running, dead = _pods(api, live, space)
+    away = sorted(pod.spec.node_name for pod in dead)
     wanted -= len(away)
     if updated >= wanted and runs >= wanted:
         return None
-    why = next((trouble for pod in pods if (trouble := nodes.pod_trouble(pod))), "")
+    why = next((trouble for pod in [*running, *dead] if (trouble := nodes.pod_trouble(pod))), "")
     if away and updated < wanted:
         # They count among the pods that the DaemonSet allows to be away, often all of them.
         why = f"{', '.join(away)} {_HOLDS}"

@@ -1,5 +1,6 @@
 """verify.py sees what is broken, by name, and nothing else."""
 
+import json
 import re
 import subprocess
 import threading
@@ -181,6 +182,42 @@ def test_a_pair_that_is_cut_is_seen_from_both_ends(deploy: Deploy, site: Run) ->
         assert found == {"worker-1": {"fast datapath"}, "worker-2": {"fast datapath"}}
     else:
         assert found == {"worker-1": {"pods on worker-2"}, "worker-2": {"pods on worker-1"}}
+
+
+def _names_lead_past_the_cut(kubectl: list[str]) -> bool:
+    """DNS is tried by a request to one probe or another: it would fail by chance."""
+    patch = '{"spec": {"selector": {"app": "stranger"}}}'
+    words = ["-n", SPACE, "patch", "service", "names", "--type=merge", "-p", patch]
+    return subprocess.run([*kubectl, *words], capture_output=True, check=False).returncode == 0
+
+
+def _only_one_way_is_cut(kubectl: list[str]) -> bool:
+    words = ["-n", SPACE, "get", "pods", "-l", "app=probe", "-o", "json"]
+    done = subprocess.run([*kubectl, *words], capture_output=True, text=True, check=False)
+    pods = json.loads(done.stdout or "{}").get("items", [])
+    found = {pod["spec"].get("nodeName"): pod["status"].get("podIP") for pod in pods}
+    near, far = found.get("worker-1"), found.get("worker-2")
+    if not near or not far:
+        return False
+    rule = f"ip saddr {near} ip daddr {far} tcp dport 8080 drop"
+    ssh("worker-1", f"nft 'flush chain inet cut c; add rule inet cut c {rule}'")
+    return True
+
+
+# Wider than wanted until the probes' addresses are known, lest one way be tried before it is cut.
+# What the host sends itself, as kubelet's probes, passes.
+_NO_WAY = "ip saddr 10.32.0.0/12 ip daddr 10.32.0.0/12 tcp dport 8080 drop"
+
+
+def test_pods_that_are_not_reached_are_seen_though_the_nodes_are_connected(
+    deploy: Deploy, kubectl: list[str]
+) -> None:
+    with (
+        _rule("worker-1", "prerouting", _NO_WAY),
+        _wrong(kubectl, _names_lead_past_the_cut, _only_one_way_is_cut),
+    ):
+        found = _failed(deploy("deploys/verify.py", "-y"))
+    assert found == {"worker-1": {"pods on worker-2"}}
 
 
 def _certificate(days: int) -> str:

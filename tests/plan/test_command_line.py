@@ -307,6 +307,25 @@ def test_a_comparison_by_itself_tells_by_its_status_whether_something_drifted(
     assert lost.status == 1
 
 
+def test_what_left_the_manifests_is_drift_and_named_and_no_failure_of_its_stage(
+    pyinfra: Pyinfra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEFT_OVER", "old")
+    converged = "tests/plan/inventory_converged.py"
+    unchanged = "as wanted:     3: @fake/cp-1, @fake/w-1, @fake/w-2"
+    left = "left over:     1: ConfigMap kube-system/old (--data prune=true deletes it)"
+    drifted = pyinfra(converged, "deploys/drift.py", "--dry", "--json", api=True)
+    assert (drifted.status, drifted.summary) == (3, [unchanged, left])
+    assert json.loads(drifted.stdout)["summary"]["left_over"] == {
+        "ConfigMap kube-system/old": "--data prune=true deletes it"
+    }
+    previewed = pyinfra(converged, "deploys/ingress.py", "--dry", api=True)
+    assert (previewed.status, previewed.summary) == (0, [unchanged, left])
+    # The stand-in deletes nothing: an attempt would fail the host.
+    run = pyinfra(converged, "deploys/ingress.py", "-y", api=True)
+    assert (run.status, run.summary[:2]) == (0, [unchanged.replace("as wanted", "unchanged"), left])
+
+
 _FULL = """
 from tests.plan import machines
 

@@ -363,6 +363,7 @@ def test_what_the_api_refuses_is_named_and_nothing_of_the_stage_is_applied(
         a_good=_MAP.format(kind="ConfigMap", name="good", rest=""),
         b_bad=_MAP.format(kind="ConfigMap", name="bad", rest=f"data: {{refuse: {reason!r}}}\n"),
         c_strange=_MAP.format(kind="Unknown", name="strange", rest=""),
+        d_nowhere="apiVersion: example.org/v1\nkind: Widget\nmetadata: {name: nowhere}\n",
     )
     inventory = (
         "control_plane = [machines.converged('cp-1', '192.0.2.11')]\n"
@@ -375,6 +376,66 @@ def test_what_the_api_refuses_is_named_and_nothing_of_the_stage_is_applied(
         " correct the manifest",
         f"{tmp_path}/manifests/c_strange.yaml: Unknown default/strange: the API has no such kind;"
         " correct the manifest",
+        f"{tmp_path}/manifests/d_nowhere.yaml: Widget nowhere: it is in no namespace; give it"
+        " metadata.namespace",
     ]
     assert done.status == 1
     assert "Traceback" not in done.stderr
+
+
+_NULL = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: kube-system, labels: }\n"
+_NO_SPEC = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a, namespace: x}\n"
+_NOWHERE = (
+    "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a}\n"
+    "spec: {template: {spec: {containers: [{ports: [{hostPort: 80}]}]}}}\n"
+)
+
+
+@pytest.mark.parametrize("options", [["--dry"], ["-y"]])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param(
+            _NULL,
+            "{file}: ConfigMap kube-system/a: metadata.labels is no mapping; fill it or take it"
+            " out",
+            id="no labels",
+        ),
+        pytest.param(
+            _NOWHERE,
+            "{file}: DaemonSet a: it is in no namespace; give it metadata.namespace",
+            id="no namespace",
+        ),
+        pytest.param(
+            _NO_SPEC,
+            "DaemonSet x/a is not written as Kubernetes wants it; correct its manifest",
+            id="no spec",
+        ),
+    ],
+)
+def test_a_manifest_of_the_doors_that_is_no_use_stops_no_host_with_a_traceback(
+    pyinfra: Pyinfra, tmp_path: Path, text: str, reason: str, options: list[str]
+) -> None:
+    shutil.copytree("manifests/traefik", tmp_path / "doors")
+    (tmp_path / "doors/own.yaml").write_text(text)
+    data = ["--data", f"ingress_manifests={tmp_path / 'doors'}"]
+    converged = "tests/plan/inventory_converged.py"
+    done = pyinfra(converged, "deploys/ingress.py", *options, *data, api=True)
+    assert set(_said(done, "cp-1")) == {reason.format(file=tmp_path / "doors/own.yaml")}
+    assert done.status == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_doors_that_are_refused_are_applied_by_no_other_host(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    shutil.copytree("manifests/traefik", tmp_path / "doors")
+    (tmp_path / "doors/own.yaml").write_text(_NO_SPEC)
+    data = ["--data", f"ingress_manifests={tmp_path / 'doors'}"]
+    converged = "tests/plan/inventory_converged.py"
+    done = pyinfra(converged, "deploys/ingress.py", "-y", *data, api=True)
+    # The stand-in would fail the host that applies anything.
+    assert done.summary[:2] == [
+        "unchanged:     2: @fake/w-1, @fake/w-2",
+        "failed:        1: @fake/cp-1 (at 'Apply the doors')",
+    ]

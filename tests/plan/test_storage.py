@@ -39,7 +39,8 @@ def _site(
     kept.mkdir(parents=True)
     lock = ""
     for name, kind in _UPSTREAM.items():
-        document = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}}
+        metadata = {"name": name} | ({"namespace": "default"} if kind == "ConfigMap" else {})
+        document = {"apiVersion": "v1", "kind": kind, "metadata": metadata}
         content = json.dumps(document).encode()
         digest = hashlib.sha256(content).hexdigest()
         (kept / digest).write_bytes(content)

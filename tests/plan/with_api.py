@@ -3,6 +3,7 @@
 The stand-in has three Ready nodes, a pod network that runs on all of them, and whatever object
 it is asked for; a dry run of an apply finds nothing to change. What the manifests of the tests do
 not have is new to it; it knows no kind "Unknown" and refuses what has `data: {refuse: REASON}`.
+What the environment's LEFT_OVER names are ConfigMaps of the stage ingress that left its manifests.
 """
 
 from pyinfra_cli.main import main  # first: it patches the sockets for gevent
@@ -11,6 +12,7 @@ from pyinfra_cli.main import main  # first: it patches the sockets for gevent
 import base64
 import functools
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +30,7 @@ from pyinfra import inventory
 
 import barekube.api
 import barekube.operations.doors
-from barekube import doors, kubeadm_config, living, versions
+from barekube import doors, kubeadm_config, living, manifests, versions
 from barekube.operations import upgradable
 from tests.plan import machines
 
@@ -69,6 +71,13 @@ def config_map(name: str, space: str) -> SimpleNamespace:
     return MagicMock()
 
 
+LEFT_OVER = [
+    {"metadata": {"name": name, "namespace": "kube-system"}}
+    for name in os.environ.get("LEFT_OVER", "").split()
+]
+_LEFT_OVER = ("ConfigMap", "barekube/stage=ingress")
+
+
 def _identity(document: dict[str, Any]) -> tuple[str, str, str | None]:
     metadata = document["metadata"]
     return document["kind"], metadata["name"], metadata.get("namespace")
@@ -107,12 +116,14 @@ class Kind:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        self.namespaced = kind not in manifests.CLUSTER_WIDE
 
     def get(
         self, name: str = "", namespace: str | None = None, label_selector: str = ""
     ) -> SimpleNamespace:
         if label_selector:
-            return SimpleNamespace(to_dict=lambda: {"items": []})
+            items = LEFT_OVER if (self.kind, label_selector) == _LEFT_OVER else []
+            return SimpleNamespace(to_dict=lambda: {"items": items})
         wanted = (self.kind, name, namespace)
         found = next((each for each in KNOWN if _identity(each) == wanted), None)
         if found is None:
@@ -171,9 +182,10 @@ def _opened() -> SimpleNamespace:
             number_available=3,
         ),
         spec=SimpleNamespace(
+            selector=SimpleNamespace(match_labels={"a": "b"}),
             template=SimpleNamespace(
-                spec=SimpleNamespace(containers=[SimpleNamespace(image=image)])
-            )
+                spec=k8s.V1PodSpec(containers=[k8s.V1Container(name="c", image=image)])
+            ),
         ),
     )
     return SimpleNamespace(

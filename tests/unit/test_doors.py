@@ -82,6 +82,17 @@ def test_a_host_that_two_doors_want_is_named() -> None:
     ]
 
 
+@pytest.mark.parametrize("spec", [None, {}, {"template": {"spec": {"containers": None}}}])
+def test_a_door_that_is_not_written_as_kubernetes_wants_it_is_named(spec: object) -> None:
+    documents = _documents("manifests/traefik/public")
+    _one(documents, "DaemonSet")["spec"] = spec
+    words = "DaemonSet traefik-public/traefik is not written as Kubernetes wants it"
+    with pytest.raises(manifests.BadManifest, match=words):
+        doors.claimed_twice(documents, {})
+    with pytest.raises(manifests.BadManifest, match=words):
+        doors.dmz(documents, PODS)
+
+
 @pytest.mark.parametrize("what", ["served", "reached", "bound"])
 def test_lists_of_what_is_online_that_differ_are_refused(what: str) -> None:
     documents = _documents("manifests/traefik/public")

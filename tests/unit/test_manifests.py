@@ -1,10 +1,23 @@
-"""What is left over of a stage, and what of it may be deleted."""
+"""Manifests that are no use, how objects differ, and what is left over of a stage."""
 
+import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes import client as k8s
 
-from barekube.manifests import by_hand, left_over, pruned, secrets_of, stage_of
+from barekube.manifests import (
+    BadManifest,
+    Object,
+    by_hand,
+    difference,
+    left_over,
+    pruned,
+    read,
+    secrets_of,
+    stage_of,
+)
 
 
 def _object(version: str, kind: str, name: str, space: str = "", **rest: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -48,11 +61,143 @@ def test_what_is_not_pruned_is_named_with_its_command() -> None:
 
 
 def test_the_secrets_of_a_workload_are_those_of_all_its_containers() -> None:
-    def container(name: str) -> dict[str, Any]:
-        reference = {"secretKeyRef": {"name": name, "key": "k"}}
-        return {"env": [{"name": "A", "value": "b"}, {"name": "B", "valueFrom": reference}]}
+    def container(name: str) -> k8s.V1Container:
+        reference = k8s.V1EnvVarSource(secret_key_ref=k8s.V1SecretKeySelector(name=name, key="k"))
+        field = k8s.V1EnvVarSource(field_ref=k8s.V1ObjectFieldSelector(field_path="spec.nodeName"))
+        variables = [("A", "b", None), ("B", None, reference), ("C", None, field)]
+        env = [k8s.V1EnvVar(name=key, value=value, value_from=of) for key, value, of in variables]
+        return k8s.V1Container(name=name, env=env)
 
-    spec = {"initContainers": [container("first")], "containers": [container("second")] * 2}
-    workload = {"spec": {"template": {"spec": spec}}}
-    assert secrets_of(workload) == ["first", "second"]
-    assert secrets_of({"spec": {"template": {"spec": {"containers": [{}]}}}}) == []
+    twice = [container("second")] * 2
+    pod = k8s.V1PodSpec(init_containers=[container("first")], containers=twice)
+    assert secrets_of(pod) == ["first", "second"]
+    assert secrets_of(k8s.V1PodSpec(containers=[k8s.V1Container(name="bare")])) == []
+
+
+_NO_OBJECT = "{file} holds a document that is no Kubernetes object; correct or remove it"
+_NO_NAME = "{file} holds a ConfigMap without a name; give it metadata.name"
+_NO_MAPPING = "{file}: ConfigMap s/n: metadata.%s is no mapping; fill it or take it out"
+_NO_NAMESPACE = "{file}: %s n: it is in no namespace; give it metadata.namespace"
+_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: n, namespace: s}\n"
+_SECRET = _MAP.replace("ConfigMap", "Secret")
+_NO_TEXTS = "{file}: Secret s/n: %s is no mapping of names to texts; put its values in quotes"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("- a", _NO_OBJECT),
+        ("a", _NO_OBJECT),
+        ("kind: ConfigMap\nmetadata: {name: n, namespace: s}", _NO_OBJECT),
+        ("apiVersion: v1\nmetadata: {name: n, namespace: s}", _NO_OBJECT),
+        ("apiVersion: 1\nkind: ConfigMap\nmetadata: {name: n, namespace: s}", _NO_OBJECT),
+        ("apiVersion: v1\nkind: ConfigMap", _NO_NAME),
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata:", _NO_NAME),
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {namespace: s}", _NO_NAME),
+        (
+            _MAP.replace("name: n,", "name: 5,"),
+            "{file}: ConfigMap s/5: metadata.name is no text; correct it",
+        ),
+        (
+            _MAP.replace("namespace: s", "namespace: 5"),
+            "{file}: ConfigMap 5/n: metadata.namespace is no text; correct it",
+        ),
+        (_MAP.replace("s}", "s, labels: }"), _NO_MAPPING % "labels"),
+        (_MAP.replace("s}", "s, labels: [a]}"), _NO_MAPPING % "labels"),
+        (_MAP.replace("s}", "s, annotations: }"), _NO_MAPPING % "annotations"),
+        (_MAP.replace(", namespace: s", ""), _NO_NAMESPACE % "ConfigMap"),
+        (
+            "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: n}",
+            _NO_NAMESPACE % "DaemonSet",
+        ),
+        # The API would say what it found instead of a text: the password.
+        (f"{_SECRET}stringData: {{password: 12345678}}", _NO_TEXTS % "stringData"),
+        (f"{_SECRET}data:", _NO_TEXTS % "data"),
+        (
+            "date: 2026-13-01",
+            "{file}: it is not YAML: month must be in 1..12; correct it",
+        ),
+    ],
+)
+def test_a_document_that_cannot_be_applied_is_named_with_its_file_and_the_reason(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    with pytest.raises(BadManifest) as error:
+        read(tmp_path)
+    assert str(error.value) == sentence.format(file=file)
+
+
+def test_what_belongs_to_no_namespace_or_may_not_is_no_bad_manifest(tmp_path: Path) -> None:
+    wide = [
+        _object("v1", "Namespace", "n"),
+        _object("rbac.authorization.k8s.io/v1", "ClusterRole", "n", labels={}, annotations={}),
+        # The API knows of these.
+        _object("ceph.rook.io/v1", "CephCluster", "n"),
+    ]
+    (tmp_path / "a.yaml").write_text("---\n".join(f"{each}\n" for each in wide))
+    assert [each for _, each in read(tmp_path)] == wide
+
+
+def _secret(values: dict[str, str], texts: dict[str, str] | None = None, **rest: Any) -> Object:  # noqa: ANN401
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+    secret = _object("v1", "Secret", "s", "n", **rest)
+    return {**secret, "data": data, **({"stringData": texts} if texts else {})}
+
+
+@pytest.mark.parametrize(
+    ("live", "wanted", "said"),
+    [
+        pytest.param(
+            _secret({"a": "old-value", "b": "kept-value"}),
+            _secret({"a": "new-value", "b": "kept-value"}),
+            ["-  a: (secret)", "+  a: (another secret)"],
+            id="changed",
+        ),
+        pytest.param(
+            _secret({"a": "old-value"}),
+            _secret({"a": "old-value"}, {"a": "new-value"}),
+            ["-  a: (secret)", "+  a: (another secret)"],
+            id="changed as text",
+        ),
+        pytest.param(
+            _secret({"a": "kept-value"}),
+            _secret({}, {"a": "kept-value"}),
+            [],
+            id="the same as text",
+        ),
+        pytest.param(
+            _secret({"a": "kept-value"}), _secret({"a": "kept-value"}), [], id="unchanged"
+        ),
+        pytest.param(
+            _secret({"a": "kept-value"}),
+            _secret({"a": "kept-value", "b": "new-value"}),
+            ["+  b: (secret)"],
+            id="one more",
+        ),
+        pytest.param(
+            _secret({"a": "kept-value", "b": "old-value"}),
+            _secret({"a": "kept-value"}),
+            ["-  b: (secret)"],
+            id="one less",
+        ),
+    ],
+)
+def test_a_changed_secret_is_a_difference_that_does_not_show_it(
+    live: Object, wanted: Object, said: list[str]
+) -> None:
+    diff = difference(live, wanted)
+    signs = [each for each in diff if each[0] in "+-" and each[:3] not in ("+++", "---")]
+    assert signs == said
+
+
+def test_no_value_of_a_secret_is_in_its_difference_not_even_in_kubectls_note() -> None:
+    note = {"kubectl.kubernetes.io/last-applied-configuration": '{"stringData": {"a": "in-clear"}}'}
+    live = _secret({"a": "in-clear"}, annotations=note)
+    wanted = _secret({"a": "other"}, {"b": "third"}, annotations=note, labels={"x": "y"})
+    diff = "\n".join(difference(live, wanted))
+    assert "(another secret)" in diff
+    for value in ("in-clear", "other\n", "third"):
+        assert value not in diff
+        assert base64.b64encode(value.encode()).decode() not in diff

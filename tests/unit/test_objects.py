@@ -21,13 +21,15 @@ MAP: Object = {
     "metadata": {"name": "a", "namespace": "rook-ceph"},
 }
 OWN: Object = {**MAP, "kind": "CephCluster"}
+NOWHERE: Object = {**OWN, "kind": "CephBlockPool", "metadata": {"name": "a"}}
 
 
 class _Kind:
     """Answers each apply by the next of `answers`: an error, or None for none."""
 
-    def __init__(self, *answers: Exception | None) -> None:
+    def __init__(self, *answers: Exception | None, namespaced: bool = True) -> None:
         self.answers = list(answers)
+        self.namespaced = namespaced
 
     def get(self, **options: object) -> Any:  # noqa: ANN401
         raise NotFoundError(ApiException(404))
@@ -72,6 +74,13 @@ def _no_space() -> _Kind:
             id="no kind",
         ),
         pytest.param(False, [OWN], [(OWN, None)], [], id="a preview, no kind"),
+        pytest.param(
+            False,
+            [NOWHERE],
+            [],
+            ["f: CephBlockPool a: it is in no namespace; give it metadata.namespace"],
+            id="a preview, of a kind that needs a namespace",
+        ),
     ],
 )
 def test_what_the_api_cannot_judge_yet_is_no_trouble_if_it_comes_before(
@@ -80,9 +89,24 @@ def test_what_the_api_cannot_judge_yet_is_no_trouble_if_it_comes_before(
     todo: list[tuple[Object, list[str] | None]],
     troubles: list[str],
 ) -> None:
-    api = _api(Namespace=_Kind(), ConfigMap=_no_space())
+    spaces = _Kind(namespaced=False)
+    api = _api(Namespace=spaces, ConfigMap=_no_space(), CephBlockPool=_Kind())
     files = [("f", each) for each in documents]
     assert live_objects.compared(api, files, [], executing=executing) == (todo, troubles)
+
+
+def test_a_changed_secret_is_applied_and_an_unchanged_one_is_not() -> None:
+    def secret(value: str) -> Object:
+        return {**MAP, "kind": "Secret", "data": {"password": value}}
+
+    live, other = secret("b2xk"), secret("bmV3")
+    api = _api(Secret=_Kind())
+    assert live_objects.compared(api, [("f", live)], [live], executing=True) == ([], [])
+    ((document, diff),), troubles = live_objects.compared(
+        api, [("f", other)], [live], executing=True
+    )
+    assert (document, troubles) == (other, [])
+    assert "+  password: (another secret)" in (diff or [])
 
 
 def _apply(monkeypatch: pytest.MonkeyPatch, *answers: Exception | None) -> tuple[bool, list[str]]:

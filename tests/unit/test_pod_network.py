@@ -10,7 +10,7 @@ from barekube.settings import pod_network
 _SET = """
 apiVersion: apps/v1
 kind: DaemonSet
-metadata: {{name: {name}}}
+metadata: {{name: {name}, namespace: s}}
 spec: {{template: {{spec: {{containers: [{{env: [{{name: IPALLOC_RANGE, value: {range}}}]}}]}}}}}}
 """
 
@@ -30,11 +30,11 @@ def test_it_is_that_of_the_daemon_set(tmp_path: Path, name: str, weave: bool) ->
             "{file}: IPALLOC_RANGE: 10.32.0.1/12 has host bits set; correct it",
         ),
         (
-            "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: n}\nspec: {}",
-            "{file}: DaemonSet n has no containers as Kubernetes wants them; correct it",
+            "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: n, namespace: s}\nspec: {}",
+            "{file}: DaemonSet s/n has no containers as Kubernetes wants them; correct it",
         ),
         (
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: n}",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: n, namespace: s}",
             "{folder}: no DaemonSet says IPALLOC_RANGE, the range of pod addresses; give its"
             " container that variable",
         ),

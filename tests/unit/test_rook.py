@@ -57,6 +57,14 @@ def test_disks_are_read_from_the_manifest_by_host() -> None:
             "m/cluster.yaml: storage.nodes is a list of {name: HOST, devices: [{name: DISK}, ...]};"
             " correct it",
         ),
+        *(
+            (
+                [("m/cluster.yaml", {**_cluster([])[0][1], "spec": spec})],
+                "m/cluster.yaml: storage.nodes is a list of {name: HOST, devices: [{name: DISK},"
+                " ...]}; correct it",
+            )
+            for spec in ([1], {"storage": [1]})
+        ),
         ([], "storage_manifests has 0 objects CephCluster; have one there"),
     ],
 )

@@ -1,10 +1,14 @@
 """How the answers of the proof are judged, and summed up."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
+from barekube import api as cluster_api
+from barekube.cluster import Cluster
 from barekube.facts.verify import Answers
+from barekube.operations import verify as verifying
 from barekube.verify import (
     Answer,
     Check,
@@ -17,6 +21,7 @@ from barekube.verify import (
     table,
     tries,
 )
+from tests.unit.harness import outcome
 
 OWN = Pods("a", "192.0.2.1", {"probe": "10.0.0.1", "closed": "10.0.0.2", "stranger": "10.0.0.3"})
 OTHER = Pods("b", "192.0.2.2", {"probe": "10.0.1.1"})
@@ -135,3 +140,76 @@ def test_answers_come_back_in_the_order_of_their_questions() -> None:
     fact.command(tries=[PAIR, DNS])
     output = ['1 200000 {"responses":["x y"]}', "0 15000000 ", "end"]
     assert fact.process(output) == [Answer("", 15.0), Answer('{"responses":["x y"]}', 0.2)]
+
+
+def _told(monkeypatch: pytest.MonkeyPatch, *pods: tuple[str, str, str, str]) -> list[str]:
+    """What node a says with `pods` of (node, kind, address, ready); all that it asks answers."""
+
+    def pod(node: str, kind: str, address: str, ready: str) -> SimpleNamespace:
+        condition = SimpleNamespace(type="Ready", status=ready)
+        return SimpleNamespace(
+            metadata=SimpleNamespace(labels={"app": kind}),
+            spec=SimpleNamespace(node_name=node),
+            status=SimpleNamespace(pod_ip=address, conditions=[condition]),
+        )
+
+    def node(name: str) -> SimpleNamespace:
+        address = SimpleNamespace(type="InternalIP", address="192.0.2.1")
+        status = SimpleNamespace(addresses=[address])
+        return SimpleNamespace(metadata=SimpleNamespace(name=name), status=status)
+
+    spec = SimpleNamespace(cluster_ip="10.96.0.9", ports=[SimpleNamespace(node_port=31234)])
+
+    def listed(space: str, label_selector: str = "") -> SimpleNamespace:
+        return SimpleNamespace(items=[] if label_selector else [pod(*each) for each in pods])
+
+    core = SimpleNamespace(
+        list_node=lambda: SimpleNamespace(items=[node("a"), node("b")]),
+        list_namespaced_pod=listed,
+        read_namespaced_service=lambda name, space: SimpleNamespace(spec=spec),
+    )
+    monkeypatch.setattr(cluster_api, "connect", lambda cluster: SimpleNamespace(core=core))
+    monkeypatch.setattr(verifying, "_checks", [])
+    monkeypatch.setattr(verifying, "_SETTLING", 0)
+    cluster = Cluster(
+        "home", "1.37.2", "api", 6443, "10.96.0.0/12", "10.32.0.0/12", (), weave=False
+    )
+    asked = 4 + any(where == "b" and ready == "True" for where, _, _, ready in pods)
+    lines = [*(f"{number} 1000 probe-x" for number in range(asked)), "end"]
+    return outcome(verifying.tried, cluster, answers={"Answers": lines}, name="a").logs
+
+
+OURS = [
+    ("a", kind, f"10.32.0.{n}", "True") for n, kind in enumerate(("probe", "closed", "stranger"))
+]
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        pytest.param([], id="none was made"),
+        pytest.param(OURS[:2], id="one was not made"),
+        pytest.param([*OURS[:2], (*OURS[2][:3], "False")], id="one is not ready"),
+        pytest.param([*OURS[:2], ("a", "stranger", "", "True")], id="one has no address"),
+        pytest.param([("b", *each[1:]) for each in OURS], id="they run elsewhere"),
+    ],
+)
+def test_pods_that_do_not_start_on_a_node_fail_there_and_nothing_else_is_tried(
+    monkeypatch: pytest.MonkeyPatch, pods: list[tuple[str, str, str, str]]
+) -> None:
+    assert _told(monkeypatch, *pods) == [
+        "FAILED: pods, those of barekube-verify do not run here (0.00 s)"
+    ]
+
+
+def test_pods_that_run_are_tried_and_those_that_do_not_start_elsewhere_fail_there_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def titles(*pods: tuple[str, str, str, str]) -> list[str]:
+        said = _told(monkeypatch, *pods)
+        assert not [each for each in said if each.startswith("FAILED")]
+        return [each.split(", ")[0] for each in said if each.startswith("ok")]
+
+    own = ["ok: DNS", "ok: Service", "ok: NodePort", "ok: hostPort"]
+    assert titles(*OURS, ("b", "probe", "10.32.1.1", "True")) == ["ok: pods on b", *own]
+    assert titles(*OURS, ("b", "probe", "10.32.1.1", "False")) == own
