@@ -18,17 +18,27 @@ from lab.paths import CACHE
 _CONFIG: Final = Path(__file__).parent / "kernel.config"
 # Older ones crash on CPUs with AMX under User Mode Linux.
 _OLDEST: Final = (6, 19)
-# Before it writes to a user's page the kernel has it made writable, once, and takes that for done.
-# If another thread reads there meanwhile, the page is the one of zeros that all share, which in
-# newer ones is read-only: the write ends in a panic. A CPU would fault until it may write.
-_COPY: Final = "arch/um/kernel/skas/uaccess.c"
-_ONCE: Final = r"\bif (?=\(\(pte == NULL\))"
-_UNTIL: Final = "while "
+# Faults of User Mode Linux that a deploy meets: file, what is there once, what takes its place.
+_MENDS: Final = (
+    # Before it writes to a user's page the kernel has it made writable, once, and takes that for
+    # done. If another thread reads there meanwhile, the page is the one of zeros that all share,
+    # which in newer ones is read-only: the write ends in a panic. A CPU would fault until it may
+    # write.
+    ("arch/um/kernel/skas/uaccess.c", r"\bif (?=\(\(pte == NULL\))", "while "),
+    # An interrupt lets others in before it ends, and theirs overwrite the list of events that it
+    # is still going through: a disk that was done is then never heard of, and stands still until
+    # it is asked for something else. The outer one asks for events until there are none.
+    (
+        "arch/um/kernel/irq.c",
+        r"\b_sigio_handler\(regs, irqs_suspended\);",
+        "static int busy; if (!busy) { busy = 1; _sigio_handler(regs, irqs_suspended); busy = 0; }",
+    ),
+)
 
 
 def directory() -> Path:
     """Where the kernel for this configuration is kept: `linux`, and `modules/` for the guest."""
-    made_from = _CONFIG.read_bytes() + f"{_COPY} {_ONCE} {_UNTIL}".encode()
+    made_from = _CONFIG.read_bytes() + repr(_MENDS).encode()
     return CACHE / f"kernel-{hashlib.sha256(made_from).hexdigest()[:16]}"
 
 
@@ -49,7 +59,7 @@ def build() -> Path:
     tree.mkdir()
     archive = next(source.glob("usr/src/linux-source-*.tar.xz"))
     run(["tar", "-C", tree, "--strip-components=1", "-xf", archive], what="unpacking the kernel")
-    _mend(tree / _COPY)
+    _mend(tree)
     print("kernel: compiling, about 8 minutes on two cores", flush=True)
     run(["make", "ARCH=um", "x86_64_defconfig"], what="configuring the kernel", cwd=tree)
     merge: list[str | Path] = ["scripts/kconfig/merge_config.sh", "-m", ".config", _CONFIG]
@@ -73,12 +83,13 @@ def build() -> Path:
     return target
 
 
-def _mend(source: Path) -> None:
-    text, count = re.subn(_ONCE, _UNTIL, source.read_text())
-    if count == 1:
-        source.write_text(text)
-    else:
-        print(f"kernel: {_COPY} is not the one that lab/kernel.py mends; left as it is", flush=True)
+def _mend(tree: Path) -> None:
+    for name, found, instead in _MENDS:
+        text, count = re.subn(found, instead, (tree / name).read_text())
+        if count == 1:
+            (tree / name).write_text(text)
+        else:
+            print(f"kernel: {name} is not the one that lab/kernel.py mends; left as it is")
 
 
 def _fetch(work: Path) -> Path:
