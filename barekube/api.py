@@ -53,6 +53,14 @@ def phrase(error: BaseException) -> str:
     return "the API stopped answering"
 
 
+def passing(error: BaseException) -> bool:
+    """Whether to ask again may help: a busy server, no answer, or an object that changed
+    meanwhile."""
+    if isinstance(error, ApiException):
+        return error.status in (409, 429) or (error.status or 0) >= 500
+    return isinstance(error, urllib3.exceptions.HTTPError)
+
+
 class Api:
     """A connection to the API server of one control plane."""
 

@@ -3,14 +3,16 @@
 import shlex
 import time
 from collections.abc import Callable, Generator
+from functools import wraps
+from typing import Any, TypeVar
 
 from pyinfra import host, inventory, state
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
 from barekube import lease
-from barekube.api import API_ERRORS, phrase
+from barekube.api import API_ERRORS, passing, phrase
 
 # Alone on the host. A kubeadm or dpkg of this account that outlived its run or its SSH session is
 # waited for; that of another operator, or of another run that lives, is not.
@@ -21,6 +23,10 @@ LOCK = (
     " echo {me} >/run/lock/barekube; "
 )
 _REFUSED = StringCommand("false")
+# For how long, in seconds, an API is asked again that fails in passing: its etcd, on a busy disk,
+# is late now and then.
+_PASSING = 30
+_Answer = TypeVar("_Answer")
 # What a preview has refused, by host.
 refused: dict[str, list[str]] = {}
 
@@ -44,12 +50,44 @@ def answering(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
     try:
         for step in steps:
             api = cluster_api.opened() if state.is_executing and step is not _REFUSED else None
-            if api and (wrong := lease.take(api)):
+            if api and (wrong := _persistently(lease.take, api)):
                 yield from refuse(wrong)
                 return
+            if isinstance(step, FunctionCommand):
+                step.function = _saying_what_the_api_lacks(step.function)
             yield step
     except API_ERRORS as error:
-        yield from refuse(f"{phrase(error)}; see whether its control planes run, then run again")
+        yield from refuse(_failed(error))
+
+
+def _failed(error: BaseException) -> str:
+    return f"{phrase(error)}; see whether its control planes run, then run again"
+
+
+def _persistently(ask: Callable[..., _Answer], *given: Any) -> _Answer:  # noqa: ANN401
+    end = time.monotonic() + _PASSING
+    while True:
+        try:
+            return ask(*given)
+        except API_ERRORS as error:
+            if not passing(error) or time.monotonic() > end:
+                raise
+        time.sleep(1)
+
+
+def _saying_what_the_api_lacks(function: Callable[..., bool]) -> Callable[..., bool]:
+    """A step's function, called again if it ends in a passing failure of the API: each finds by
+    itself what is done. One that lasts is a sentence and no traceback."""
+
+    @wraps(function)
+    def step(state: State, host: Host, *given: Any) -> bool:  # noqa: ANN401
+        try:
+            return _persistently(function, state, host, *given)
+        except API_ERRORS as error:
+            host.log(_failed(error))
+            return False
+
+    return step
 
 
 def wait(what: str, limit: int, look: Callable[[], str | None]) -> str | None:

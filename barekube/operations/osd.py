@@ -12,7 +12,6 @@ from barekube import osd, remote, rook
 from barekube.api import ADMIN, found
 from barekube.cluster import Cluster
 from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait
-from barekube.operations.roll import answered
 
 # Ceph moves data for hours, if there is much of it; a further run goes on with that.
 _MOVE_LIMIT, _END_LIMIT = 3600, 300
@@ -74,7 +73,6 @@ def _names(seen: osd.View) -> str:
     return ", ".join(f"osd.{each}" for each in sorted(seen.hosts)) or "none"
 
 
-@answered
 def _remove(state: State, host: Host, cluster: Cluster, number: int) -> bool:
     def unmoved() -> str | None:
         seen = _view(cluster, number)

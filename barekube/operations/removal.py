@@ -13,7 +13,6 @@ from barekube.cluster import Cluster
 from barekube.facts.weave import WeaveReport
 from barekube.operations import ceph, etcd
 from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait
-from barekube.operations.roll import answered
 
 _DRAIN_LIMIT, _RECLAIM_LIMIT = 600, 120
 # None of the steps is done where the first one refused.
@@ -92,7 +91,6 @@ def _ceph_lacks(cluster: Cluster, node: str, *, back: bool) -> str | None:
     return ceph.awaited(lambda: cluster_api.connect(cluster, besides=node), node, back=back)
 
 
-@answered
 def _drain(state: State, host: Host, cluster: Cluster, node: str) -> bool:
     if sentence := _ceph_lacks(cluster, node, back=False):
         host.log(f"{node} stays: {sentence}")
@@ -106,19 +104,16 @@ def _drain(state: State, host: Host, cluster: Cluster, node: str) -> bool:
     return False
 
 
-@answered
 def _leave_etcd(state: State, host: Host, cluster: Cluster, node: str, member: str) -> bool:
     return etcd.removed(host, cluster_api.connect(cluster, besides=node), member)
 
 
-@answered
 def _delete(state: State, host: Host, cluster: Cluster, node: str) -> bool:
     api: Api = cluster_api.connect(cluster, besides=node)
     found(api.core.delete_node, node)
     return True
 
 
-@answered
 def _await_ceph(state: State, host: Host, cluster: Cluster, node: str) -> bool:
     """Give Rook the time to start elsewhere a monitor that the node had."""
     if sentence := _ceph_lacks(cluster, node, back=True):

@@ -1,9 +1,7 @@
 """Work on one node after the other: each is drained, Ready again, and let back before the next."""
 
-import functools
 from collections.abc import Callable, Generator, Iterable
 from datetime import datetime
-from typing import Any
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, Host, State
@@ -11,7 +9,7 @@ from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
 from barekube import drain, nodes, upgrade
-from barekube.api import API_ERRORS, Api, phrase
+from barekube.api import Api
 from barekube.cluster import Cluster
 from barekube.facts.upgrade import EtcdFact
 from barekube.operations import ceph
@@ -20,20 +18,6 @@ from barekube.operations.order import refuse, wait
 # On a node that we cordoned: a roll that was cut off is to let it back, one of a user's not.
 MARK = "barekube/cordoned"
 _DRAIN_LIMIT, READY_LIMIT = 600, 600
-
-
-def answered(function: Callable[..., bool]) -> Callable[..., bool]:
-    """Let a step whose API fails fail its host with a sentence."""
-
-    @functools.wraps(function)
-    def run(state: State, host: Host, *arguments: Any) -> bool:  # noqa: ANN401
-        try:
-            return function(state, host, *arguments)
-        except API_ERRORS as error:
-            host.log(f"{phrase(error)}; run this again, which goes on from here")
-            return False
-
-    return run
 
 
 def halted(begun: Iterable[str] = ()) -> str | None:
@@ -79,7 +63,6 @@ def back(cluster: Cluster) -> Generator[PyinfraCommand]:
     yield FunctionCommand(_await_ceph, (cluster,), {})
 
 
-@answered
 def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | None]) -> bool:
     api = cluster_api.connect(cluster)
     node = nodes.lookup(api, host.name)
@@ -101,7 +84,6 @@ def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | No
     return False
 
 
-@answered
 def let_back(state: State, host: Host, cluster: Cluster) -> bool:
     """Uncordon the node, if we cordoned it."""
     api = cluster_api.connect(cluster)
@@ -115,7 +97,6 @@ def _ceph_lacks(cluster: Cluster, node: str, *, back: bool) -> str | None:
     return ceph.awaited(lambda: cluster_api.connect(cluster), node, back=back)
 
 
-@answered
 def _await_ceph(state: State, host: Host, cluster: Cluster) -> bool:
     node = nodes.lookup(cluster_api.connect(cluster), host.name)
     if node is None or node.spec.unschedulable:

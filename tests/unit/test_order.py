@@ -1,0 +1,70 @@
+"""Steps that use the API, while it does not answer as it should."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from kubernetes.client.exceptions import ApiException
+from pyinfra.api import FunctionCommand
+from urllib3.exceptions import ProtocolError
+
+from barekube.operations import order
+
+LATE = ApiException(status=500, reason="etcdserver: request timed out")
+
+
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock of one hand, which waiting moves on."""
+    passed = [0.0]
+
+    def sleep(more: float) -> None:
+        passed[0] += more
+
+    clock = SimpleNamespace(monotonic=lambda: passed[0], sleep=sleep)
+    monkeypatch.setattr(order, "time", clock)
+    monkeypatch.setattr(order, "state", SimpleNamespace(is_executing=False))
+    return passed
+
+
+def run(function: Callable[..., bool]) -> tuple[bool, list[str]]:
+    """What pyinfra gets from a step of an operation, and what the user reads."""
+    said: list[str] = []
+    (step,) = order.answering(step for step in [FunctionCommand(function, (), {})])
+    host = SimpleNamespace(log=said.append)
+    return step.execute(SimpleNamespace(), host, {}), said  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "failure", [LATE, ApiException(status=409, reason="Conflict"), ProtocolError("cut off")]
+)
+def test_a_step_goes_on_after_a_passing_failure_of_the_api(
+    seconds: list[float], failure: Exception
+) -> None:
+    failures = [failure, failure]
+
+    def step(state: object, host: object) -> bool:
+        if failures:
+            raise failures.pop()
+        return True
+
+    assert run(step) == (True, [])
+    assert seconds == [2]
+
+
+@pytest.mark.parametrize(
+    ("failure", "waited", "sentence"),
+    [
+        (LATE, True, "the API answers 500 etcdserver: request timed out"),
+        (ApiException(status=403, reason="Forbidden"), False, "the API answers 403 Forbidden"),
+    ],
+)
+def test_a_failure_that_lasts_fails_the_step_with_a_sentence(
+    seconds: list[float], failure: Exception, waited: bool, sentence: str
+) -> None:
+    def step(state: object, host: object) -> bool:
+        raise failure
+
+    said = [f"{sentence}; see whether its control planes run, then run again"]
+    assert run(step) == (False, said)
+    assert (seconds[0] > 0) is waited
