@@ -63,7 +63,7 @@ lab: lab-needs .venv/.ready
 lab-needs:
 	@echo 'make lab: needs root on Debian 12 or 13, 2 cores, 16 GiB of memory, 25 GB of disk in'
 	@echo '~/.cache/barekube, and the package registries of Debian, Python and Go; no KVM.'
-	@echo 'It installs Debian packages that it lacks. About 50 minutes the first time, then 5.'
+	@echo 'It installs Debian packages that it lacks. About 40 minutes the first time, then 5.'
 
 lab-down: .venv/.ready
 	$(PYTHON) -m lab down
