@@ -9,7 +9,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bundle import oci, registry
@@ -153,7 +153,9 @@ def _images_of_docker(layout: _Layout) -> Iterator[_Image]:
 def _unpack(file: Path, root: Path) -> None:
     try:
         with tarfile.open(file) as tar:
-            tar.extractall(root, filter="data")
+            # Debian 12's Python has no extractall(filter=...) yet, and only files are read of it.
+            for member in filter(tarfile.TarInfo.isfile, tar):
+                _write(tar, member, root)
     except FileNotFoundError:
         raise _Broken("there is no such file") from None
     except tarfile.ReadError:
@@ -161,6 +163,18 @@ def _unpack(file: Path, root: Path) -> None:
         raise _Broken("it is no tar file, or it is cut off") from None
     except (tarfile.TarError, EOFError, zlib.error, OSError) as problem:
         raise _Broken(f"it does not unpack ({problem})") from None
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts:
+        raise _Broken(f"it does not unpack ({name} would be outside)")
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = tar.extractfile(member)
+    if content:
+        with content, path.open("wb") as target:
+            shutil.copyfileobj(content, target)
 
 
 def _read(root: Path) -> list[_Image]:
