@@ -238,7 +238,7 @@ def test_a_drain_that_blocks_lets_the_node_back_unless_a_user_cordoned_it(
     done = _nodes(monkeypatch, node)
     said: list[str] = []
     host = SimpleNamespace(name="w-1", log=said.append)
-    assert roll._drain(SimpleNamespace(), host, CLUSTER, []) is False
+    assert roll._drain(SimpleNamespace(), host, CLUSTER, []) is False  # type: ignore[arg-type]
     assert done == calls
     assert said == [
         "budget shop/till keeps till-0; nothing more is drained, and this node takes pods as before"
@@ -253,7 +253,7 @@ def test_nothing_is_drained_while_ceph_is_not_well(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ceph, "awaited", lambda connect, node, back: None if back else "OSD_DOWN")
     said: list[str] = []
     host = SimpleNamespace(name="w-1", log=said.append)
-    assert roll._drain(SimpleNamespace(), host, CLUSTER, []) is False
+    assert roll._drain(SimpleNamespace(), host, CLUSTER, []) is False  # type: ignore[arg-type]
     assert (done, said) == ([], ["nothing is drained: OSD_DOWN"])
 
 
@@ -269,5 +269,5 @@ def test_a_node_is_done_once_ceph_has_caught_up_unless_a_user_keeps_it_cordoned(
     monkeypatch.setattr(ceph, "awaited", lambda connect, node, back: lacking if back else None)
     said: list[str] = []
     host = SimpleNamespace(name="w-1", log=said.append)
-    assert roll._await_ceph(SimpleNamespace(), host, CLUSTER) is passed
+    assert roll._await_ceph(SimpleNamespace(), host, CLUSTER) is passed  # type: ignore[arg-type]
     assert said == ([] if passed else [lacking])
