@@ -89,17 +89,16 @@ def recorded_by_pip(record: Path) -> dict[Path, str]:
 
 
 def find_go(paths: Paths) -> Go:
-    """The machine's Go if it is new enough, else PyPI's, in the cache."""
+    """PyPI's Go if it is in the cache, for it built what is there; else the machine's, if that is
+    new enough; else PyPI's."""
     oldest = wanted()
-    own = shutil.which("go")
-    if own:
-        go = Go(Path(own), paths)
-        if as_tuple(go.version) >= as_tuple(oldest):
-            return go
     directory = paths.cache / "toolchain" / WHEEL
     program = directory / "go/bin/go"
-    if os.access(program, os.X_OK) and as_tuple(Go(program, paths).version) >= as_tuple(oldest):
-        return Go(program, paths)
+    cached = str(program) if os.access(program, os.X_OK) else None
+    for each in filter(None, (cached, shutil.which("go"))):
+        go = Go(Path(each), paths)
+        if as_tuple(go.version) >= as_tuple(oldest):
+            return go
     print(f"this machine has no Go {oldest} or later: taking {WHEEL} from PyPI", flush=True)
     requirement = f"{WHEEL}>={oldest},=={MINOR}.*"
     new = directory.with_name(f"{WHEEL}.new")
