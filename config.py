@@ -20,7 +20,7 @@ from pyinfra.context import ctx_inventory, ctx_state
 from pyinfra_cli import cli
 
 from barekube import api, checks, quick, summary
-from barekube.operations import order
+from barekube.operations import objects, order
 
 config.REQUIRE_PYINFRA_VERSION = "==3.10.0"
 # A failed host stops neither the others nor, by a question, the run.
@@ -182,6 +182,7 @@ def end() -> None:
             executed=executed,
             unanswered=unanswered,
             without_api=api.silent if preview else (),
+            left_over=objects.left_over,
         )
         if report is not None:
             sys.stdout = sys.__stdout__

@@ -59,11 +59,6 @@ class HostRun:
     refused: Sequence[str] = ()
 
 
-# {object: how it goes} of what has a stage's label and is in its manifests no more, as this run
-# finds it.
-found_left_over: dict[str, str] = {}
-
-
 @dataclass(frozen=True)
 class Run:
     """A run: its command, and its hosts (those of the limit, in the inventory's order)."""
@@ -83,7 +78,8 @@ class Run:
     unanswered: bool = False
     # Why a preview found no API of the cluster that there is.
     without_api: Sequence[str] = ()
-    left_over: Mapping[str, str] = field(default_factory=lambda: dict(found_left_over))
+    # {object: how it goes} of what has a stage's label and is in its manifests no more.
+    left_over: Mapping[str, str] = field(default_factory=dict)
 
 
 def outcome(host: HostRun, run: Run) -> tuple[Outcome, str]:

@@ -15,7 +15,7 @@ from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import manifests, nodes, objects, summary
+from barekube import manifests, nodes, objects
 from barekube.api import Api, Trouble, found, phrase
 from barekube.cluster import Cluster
 from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
@@ -25,6 +25,9 @@ _ROLLOUT_LIMIT = 900
 _HELD_LIMIT = 120
 _HOLDS = "is not Ready and holds the others' turn"
 _SLOW_LIMIT = 180
+
+# {object: how it goes} of what a run finds left over.
+left_over: dict[str, str] = {}
 
 
 @operation()
@@ -109,7 +112,7 @@ def _say_left_over(documents: Sequence[manifests.Object]) -> list[manifests.Obje
         remedy = "--data prune=true deletes it" if prunable else by_hand
         host.log(f"{title}: left over; {remedy}")
         # pyinfra asks an operation twice, before a run and in it.
-        summary.found_left_over[title] = remedy
+        left_over[title] = remedy
     return going
 
 
