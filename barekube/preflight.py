@@ -27,6 +27,8 @@ FOREIGN = ("/etc/rancher/k3s", "/var/lib/rancher/rke2", "/var/lib/k0s", "/var/sn
 CONTAINERDS = ("containerd.io", "containerd", "docker.io", "docker-ce")
 # Units that make swap at every boot, past swap.target.
 SWAP_UNITS = ("dphys-swapfile.service", "zramswap.service", "rpi-zram-writeback.timer")
+# Units that take or drop what is ours in the kernel's tables.
+FIREWALLS = ("firewalld.service", "nftables.service", "ufw.service")
 _VAR_MB = 20_000
 # What an encrypted packet of Weave's takes at its default of 1376 for pods.
 MTU = 1463
@@ -76,8 +78,8 @@ class Checkup:
     @classmethod
     def parse(cls, values: Mapping[str, str], foreign: tuple[str, ...], now: float) -> "Checkup":
         """From the lines key=value of the fact; `now` is the controller's Unix time."""
-        empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        ca = values.get("ca", "")
+        # With what systemctl says beside.
+        units = {k: values.get(k, "").split() for k in ("firewalls", "swap")}
         packages = {k[8:]: v.split() for k, v in values.items() if k.startswith("package.") and v}
         return cls(
             root=values.get("uid") == "0",
@@ -93,7 +95,7 @@ class Checkup:
             controllers=tuple(values.get("controllers", "").split()),
             machine_id=values.get("machine_id", ""),
             addresses=tuple(values.get("addresses", "").split()),
-            ca="" if ca == empty else ca,
+            ca=values.get("ca", "").partition(" ")[0],
             trusts=bool(values.get("trusts")),
             # One that was removed is still known, as "deinstall".
             packages={k: v[-1] for k, v in packages.items() if v[0] in ("install", "hold")},
@@ -101,8 +103,8 @@ class Checkup:
             ours=bool(values.get("ours")),
             var_mb=int(values.get("var") or 0) // 1024,
             routes=dict(_route(text) for text in values.get("routes", "").split()),
-            firewalls=tuple(values.get("firewalls", "").split()),
-            swap_units=tuple(values.get("swap", "").split()),
+            firewalls=tuple(each for each in FIREWALLS if each in units["firewalls"]),
+            swap_units=tuple(each for each in SWAP_UNITS if each in units["swap"]),
             foreign=foreign,
             offset=float(values.get("clock") or now) - now,
             cores=tuple(values.get("cores", "").split()),

@@ -41,6 +41,8 @@ def _identify(host: Host, disk: Path, work: Path) -> None:
     random numbers would have one machine-id, and so one peer name in the pod network."""
     files = {
         "/etc/hostname": (f"{host.name}\n".encode(), 0o644),
+        # As Debian's installer has it: a trap for a kubelet, and without it sudo asks a nameserver.
+        "/etc/hosts": (_hosts(host).encode(), 0o644),
         "/etc/machine-id": (f"{secrets.token_hex(16)}\n".encode(), 0o444),
         "/var/lib/systemd/random-seed": (os.urandom(512), 0o600),
         "/etc/systemd/network/10-inner.network": (_network(host).encode(), 0o644),
@@ -81,6 +83,10 @@ def _card(host: Host, number: int) -> str:
     # An emulator's cards come up in any order.
     match = f"MACAddress={host.macs[number]}" if host.emulated else f"Name=vec{number}"
     return f"[Match]\n{match}\n"
+
+
+def _hosts(host: Host) -> str:
+    return f"127.0.0.1 localhost\n127.0.1.1 {host.name}\n::1 localhost\n"
 
 
 def _network(host: Host) -> str:

@@ -9,27 +9,27 @@ from pyinfra.api import FactBase, FactProcessError, QuoteString, StringCommand
 
 from barekube.preflight import CONTAINERDS, FOREIGN, SWAP_UNITS, Checkup
 
+# Starting a program is what costs on a small machine: the shell reads what it can by itself.
 _ASK = r"""
 export LC_ALL=C; . /etc/os-release
 echo "uid=$(id -u)"; echo "machine=$(uname -m)"; echo "kernel=$(uname -r)"
 echo "userland=$(dpkg --print-architecture 2>/dev/null)"
 echo "distribution=$ID"; echo "release=$VERSION_ID"; echo "codename=$VERSION_CODENAME"
-echo "memory=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
-echo "cpus=$(grep -c ^processor /proc/cpuinfo)"
-echo "cores=$(sed -n 's/^CPU part[[:space:]]*: //p' /proc/cpuinfo | sort -u | tr '\n' ' ')"
+read -r _ memory _ </proc/meminfo; echo "memory=$memory"
+awk '/^processor/ { cpus++ } /^CPU part/ && !had[$NF]++ { cores = cores " " $NF }
+  END { print "cpus=" cpus; print "cores=" cores }' /proc/cpuinfo
 echo "cgroup=$(stat -fc %T /sys/fs/cgroup 2>/dev/null)"
-echo "controllers=$(cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null)"
-echo "machine_id=$(cat /etc/machine-id 2>/dev/null)"
+first() { line=; [ ! -e "$1" ] || read -r line <"$1"; echo "$2=$line"; }
+first /sys/fs/cgroup/cgroup.controllers controllers; first /etc/machine-id machine_id
 echo "addresses=$(hostname -I 2>/dev/null)"
-echo "ca=$(sha256sum </etc/kubernetes/pki/ca.crt 2>/dev/null | cut -c1-64)"
-echo "trusts=$(ls /etc/ssl/certs/ca-certificates.crt 2>/dev/null)"
-echo "ours=$(ls /etc/apt/sources.list.d/barekube-containerd.sources 2>/dev/null)"
-echo "var=$(df -Pk /var | tail -n 1 | { read -r _ _ _ free _; echo "$free"; })"
-echo "routes=$(while read -r dev to _ _ _ _ _ mask _; do echo "$dev:$to:$mask"; done \
-  </proc/net/route | tail -n +2 | tr '\n' ' ')"
-echo "firewalls=$(systemctl list-units -q --plain --state=active --no-legend \
-  firewalld.service nftables.service | cut -d' ' -f1 | tr '\n' ' ')\
-$(grep -qs ^ENABLED=yes /etc/ufw/ufw.conf && echo ufw.service)"
+[ ! -e /etc/kubernetes/pki/ca.crt ] || echo "ca=$(sha256sum </etc/kubernetes/pki/ca.crt)"
+[ ! -e /etc/ssl/certs/ca-certificates.crt ] || echo trusts=yes
+[ ! -e /etc/apt/sources.list.d/barekube-containerd.sources ] || echo ours=yes
+echo "var=$(df -k --output=avail /var | { read -r _; read -r free; echo "$free"; })"
+{ read -r _; while read -r dev to _ _ _ _ _ mask _; do routes="$routes $dev:$to:$mask"; done; \
+  } </proc/net/route; echo "routes=$routes"
+echo firewalls=$(systemctl list-units -q --plain --state=active --no-legend \
+  firewalld.service nftables.service; grep -qs ^ENABLED=yes /etc/ufw/ufw.conf && echo ufw.service)
 """
 
 
@@ -40,11 +40,11 @@ class CheckupFact(FactBase[Checkup | None]):
         packages = " ".join(("kubelet", *CONTAINERDS))
         return StringCommand(
             _ASK.strip(),
-            f'; for p in {packages}; do echo "package.$p='
-            "$(dpkg-query -Wf '${db:Status-Want} ${Version}' $p 2>/dev/null)\"; done;",
+            "; dpkg-query -Wf 'package.${Package}=${db:Status-Want} ${Version}\\n'",
+            f"{packages} 2>/dev/null;",
             f'for f in {" ".join(FOREIGN)}; do [ ! -e "$f" ] || echo "foreign=$f"; done;',
-            f'echo "swap=$(systemctl list-unit-files -q --no-legend --state=enabled'
-            f" {' '.join(SWAP_UNITS)} | cut -d' ' -f1 | tr '\\n' ' ')\";",
+            "echo swap=$(systemctl list-unit-files -q --no-legend --state=enabled",
+            f"{' '.join(SWAP_UNITS)});",
             'echo "clock=$(date +%s.%N)"; echo end',
         )
 

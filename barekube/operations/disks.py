@@ -14,7 +14,7 @@ from barekube.cluster import Cluster
 from barekube.disks import Verdict, judge, refusal
 from barekube.facts.disks import DisksFact
 from barekube.facts.machine import Machine
-from barekube.operations.order import changing, refuse
+from barekube.operations.order import changing, persistently, refuse
 from barekube.traces import CA
 
 _own: dict[bool, str | None] = {}
@@ -32,7 +32,7 @@ def own_fsid(cluster: Cluster) -> str | None:
 
 def _ask_fsid(cluster: Cluster) -> str | None:
     try:
-        return fsid(cluster_api.connect(cluster))
+        return persistently(fsid, cluster_api.connect(cluster))
     except API_ERRORS:
         masters = settings.control_plane_hosts()
     said = [each.get_fact(Machine, files=[CA]) if remote.reach(each) else None for each in masters]

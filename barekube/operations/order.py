@@ -50,7 +50,7 @@ def answering(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
     try:
         for step in steps:
             api = cluster_api.opened() if state.is_executing and step is not _REFUSED else None
-            if api and (wrong := _persistently(lease.take, api)):
+            if api and (wrong := persistently(lease.take, api)):
                 yield from refuse(wrong)
                 return
             if isinstance(step, FunctionCommand):
@@ -64,7 +64,11 @@ def _failed(error: BaseException) -> str:
     return f"{phrase(error)}; see whether its control planes run, then run again"
 
 
-def _persistently(ask: Callable[..., _Answer], *given: Any) -> _Answer:  # noqa: ANN401
+def persistently(ask: Callable[..., _Answer], *given: Any) -> _Answer:  # noqa: ANN401
+    """What `ask` answers, asked again for 30 s while the API fails in a way that passes.
+
+    Raises what `ask` raised last.
+    """
     end = time.monotonic() + _PASSING
     while True:
         try:
@@ -82,7 +86,7 @@ def _saying_what_the_api_lacks(function: Callable[..., bool]) -> Callable[..., b
     @wraps(function)
     def step(state: State, host: Host, *given: Any) -> bool:  # noqa: ANN401
         try:
-            return _persistently(function, state, host, *given)
+            return persistently(function, state, host, *given)
         except API_ERRORS as error:
             host.log(_failed(error))
             return False

@@ -52,7 +52,7 @@ def test_every_machine_is_a_ready_node_of_the_wanted_version_and_address(
 
 
 def test_a_second_run_changes_nothing_by_the_recorders_account(
-    deploy: Deploy, kubectl: list[str], names: list[str]
+    deploy: Deploy, site: Run, kubectl: list[str], names: list[str]
 ) -> None:
     before = {name: host_state(name) for name in names}
     cluster_before = objects(kubectl)
@@ -67,12 +67,14 @@ def test_a_second_run_changes_nothing_by_the_recorders_account(
     after = {name: host_state(name) for name in names}
     assert {n: before[n] ^ after[n] for n in names} == {n: set() for n in names}
     assert objects(kubectl) == cluster_before
-    # On a lab that is at rest: what earlier tests deleted keeps its one control plane busy.
+    # Ten seconds, or on a slow day of this machine, which slowed the first run too, a share of that
+    # one. On a lab that is at rest: what earlier tests deleted keeps its one control plane busy.
+    limit = max(10, site.seconds / 25)
     times = [run.seconds]
-    while min(times) >= 10 and len(times) < 10:
+    while min(times) >= limit and len(times) < 10:
         time.sleep(20)
         times.append(deploy("deploys/site.py", "-y").seconds)
-    assert min(times) < 10, times
+    assert min(times) < limit, times
 
 
 def test_a_preview_of_the_converged_lab_lists_no_change(deploy: Deploy, site: Run) -> None:

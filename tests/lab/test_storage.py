@@ -196,9 +196,13 @@ def test_a_disk_with_something_on_it_is_refused_by_name_and_left_as_it_is(
 
 
 def test_only_a_disk_of_a_ceph_that_is_gone_is_emptied_and_only_when_the_cluster_is_named(
-    stage: Callable[..., Run], manifests: Path, disks: dict[str, str]
+    stage: Callable[..., Run],
+    manifests: Path,
+    disks: dict[str, str],
+    request: pytest.FixtureRequest,
 ) -> None:
     disk = disks["worker-1"]
+    request.addfinalizer(lambda: ssh("worker-1", "wipefs -qa /dev/ubdb"))
     words = ["-y", "--data", "host=worker-1", "--data", f"disk={disk}"]
     ssh("worker-1", "mkfs.ext4 -q /dev/ubdb")
     run = stage("zap", manifests, *words, "--data", "cluster=lab")
