@@ -40,9 +40,14 @@ def write(file: TextFile) -> StringCommand:
 
 def say(change: Change) -> None:
     """Log one change; the whole diff if --diff was asked for."""
-    host.log(change.summary)
+    describe(change.summary, change.diff)
+
+
+def describe(summary: str, lines: Sequence[str]) -> None:
+    """Log what is so called; all its lines if --diff was asked for."""
+    host.log(summary)
     if state.config.DIFF:
-        for line in change.diff:
+        for line in lines:
             host.log(f"  {line}")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import yaml
 from pyinfra import host, state
-from pyinfra.api import FunctionCommand, Host, State, operation
+from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
@@ -23,7 +23,7 @@ from barekube import etcd as known_etcd
 from barekube import traces as t
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster, Node
-from barekube.facts.machine import File, Found, Machine
+from barekube.facts.machine import Found, Machine
 from barekube.operations import change, etcd, files
 from barekube.operations.order import (
     acts_for_the_cluster,
@@ -32,7 +32,7 @@ from barekube.operations.order import (
     refuse,
     wait,
 )
-from barekube.text import TextFile
+from barekube.text import TextFile, changes
 
 CONFIG = "/run/barekube/kubeadm.yaml"
 _LOOKED_AT = (*t.MASTER_FILES, t.ETCD, t.SERVING, kubeadm_config.ENCRYPTION)
@@ -52,7 +52,7 @@ def look(other: Host) -> Found | None:
         return None
     looked: Found | None = other.get_fact(
         Machine,
-        files=[t.CA, t.MACHINE_ID],
+        files=[t.CA, t.MACHINE_ID, kubeadm_config.AUDIT_POLICY],
         packages=list(_FIRST),
         secret=_LOOKED_AT,
         units=[t.KUBELET],
@@ -117,12 +117,13 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         host.log(f"{decision.step.value}{': lacks ' + ', '.join(lost) if lost else ''}")
     node = cluster.node(host.name)
     if decision.step in (t.Step.INIT, t.Step.FINISH_INIT):
-        yield from _init(cluster, node, mine, cut_off=decision.step is t.Step.FINISH_INIT)
+        cut_off = decision.step is t.Step.FINISH_INIT
+        yield from _init(cluster, node, mine, looked, cut_off=cut_off)
     elif decision.step is t.Step.JOIN:
         assert api is not None  # noqa: S101 - decide() joins only where the API answers
-        yield from _join_control_plane(cluster, node, api)
+        yield from _join_control_plane(cluster, node, api, looked)
     elif decision.step is t.Step.REJOIN:
-        yield from _rejoin(cluster, node, mine, looked.files.get(t.CA))
+        yield from _rejoin(cluster, node, mine, looked)
     elif decision.step is t.Step.START:
         if not mine.kubelet_runs:
             yield changing("systemctl restart kubelet")
@@ -161,8 +162,19 @@ def _decide(
     return t.decide(host.name, mine, others, members, answer, registered, lost)
 
 
+def _policy_and_key(cluster: Cluster, looked: Found, key: str | None) -> Generator[StringCommand]:
+    """What an API server reads at its start, and kubeadm does not write; `key`: None: it stays."""
+    for difference in changes([kubeadm_config.audit_policy(cluster)], dict(looked.files)):
+        files.say(difference)
+        yield files.write(difference.file)
+    if key is not None:
+        path = kubeadm_config.ENCRYPTION
+        host.log(f"{path}: {'changed' if path in looked.files else 'new'}, mode 600; never shown")
+        yield files.write(TextFile(path, key, mode="600"))
+
+
 def _init(
-    cluster: Cluster, node: Node, mine: t.Traces, *, cut_off: bool
+    cluster: Cluster, node: Node, mine: t.Traces, looked: Found, *, cut_off: bool
 ) -> Generator[PyinfraCommand]:
     if t.ETCD in mine.there and kubeadm_config.ENCRYPTION not in mine.there:
         yield from refuse(
@@ -170,11 +182,11 @@ def _init(
             " read; restore it from your backup, then run this again"
         )
         return
-    yield files.write(kubeadm_config.audit_policy(cluster))
+    text = None
     if kubeadm_config.ENCRYPTION not in mine.there:
         key = {encryption.name(cluster.encryption_key): encryption.fresh()}
         text = kubeadm_config.encryption_configuration(key)
-        yield files.write(TextFile(kubeadm_config.ENCRYPTION, text, mode="600"))
+    yield from _policy_and_key(cluster, looked, text)
     token = tokens.fresh()
     addresses = [each.address for each in cluster.control_planes]
     config = kubeadm_config.init(cluster, node, token, addresses, cut_off=cut_off)
@@ -184,6 +196,9 @@ def _init(
         if t.ETCD not in mine.there and mine.lacks((*t.KEYS, *t.CONFS)):
             # No etcd has ever run with these keys, and some are lost: nothing depends on them.
             steps.append(_SET_ASIDE)
+    given = config.replace(token, "TOKEN").splitlines()
+    files.describe("kubeadm's configuration: in memory, while it runs", given)
+    host.log("kubeadm init phase certs all, kubeadm init phase kubeconfig all, kubeadm init")
     # Keys first, and synced: etcd syncs its own files, and must not outlive the keys it ran with.
     steps += [
         f"kubeadm init phase certs all --config {CONFIG} >/dev/null",
@@ -228,7 +243,7 @@ _UNDO = (
 
 
 def _rejoin(
-    cluster: Cluster, node: Node, mine: t.Traces, own_ca: File | None
+    cluster: Cluster, node: Node, mine: t.Traces, looked: Found
 ) -> Generator[PyinfraCommand]:
     """Undo what a join left here, its etcd member first, and join again; where only the last step
     is missing, do that."""
@@ -239,6 +254,7 @@ def _rejoin(
             " bring one up, then run this again"
         )
         return
+    own_ca = looked.files.get(t.CA)
     if own_ca and own_ca.size and own_ca.text().strip() != api.ca.strip():
         yield from refuse(t.of_another_cluster(node.name))
         return
@@ -261,23 +277,24 @@ def _rejoin(
     yield changing(_UNDO)
     # kubeadm refuses to join beside a node of this name that still counts as Ready.
     yield FunctionCommand(delete_node, (api, node.name), {})
-    yield from _join_control_plane(cluster, node, api)
+    yield from _join_control_plane(cluster, node, api, looked)
 
 
-def _join_control_plane(cluster: Cluster, node: Node, api: Api) -> Generator[PyinfraCommand]:
+def _join_control_plane(
+    cluster: Cluster, node: Node, api: Api, looked: Found
+) -> Generator[PyinfraCommand]:
     if wrong := other_version(api, cluster):
         yield from refuse(wrong)
         return
-    encryption = remote.read_secret(api.host, kubeadm_config.ENCRYPTION)
-    if encryption is None:
+    keys = remote.read_secret(api.host, kubeadm_config.ENCRYPTION)
+    if keys is None:
         yield from refuse(
             f"{api.host.name} has no {kubeadm_config.ENCRYPTION}, without which Secrets cannot be"
             " read here; restore it, then run this again"
         )
         return
     yield FunctionCommand(etcd.make_room, (api, node, False), {})
-    yield files.write(kubeadm_config.audit_policy(cluster))
-    yield files.write(TextFile(kubeadm_config.ENCRYPTION, encryption, mode="600"))
+    yield from _policy_and_key(cluster, looked, keys)
     key = secrets.token_bytes(32).hex()
     yield FunctionCommand(_upload_keys, (cluster, api, key), {})
     yield FunctionCommand(make_token, (api,), {})
