@@ -167,10 +167,8 @@ def test_what_a_preview_on_bare_machines_lists_is_what_the_stage_does(
     more = {
         (of, each)
         for of, each in done - listed
-        if of == "cluster"
-        and not _by_the_cluster(stage, each, now.get(each, ""))
-        or of != "cluster"
-        and not _explained(of, each, listed)
+        if (of == "cluster" and not _by_the_cluster(stage, each, now.get(each, "")))
+        or (of != "cluster" and not _explained(of, each, listed))
     }
     assert more == set(), "done, and not listed"
 
