@@ -76,8 +76,8 @@ test: test-needs .venv/.ready style types fast-tests page-tests lab-tests
 
 test-needs:
 	@echo 'make test: needs what `make lab` needs; about 80 minutes the first time, then 40.'
-	@echo 'It starts the lab anew and leaves it running. It installs nftables, chromium and'
-	@echo 'busybox-static.'
+	@echo 'It starts the lab anew and leaves it running. It installs nftables, e2fsprogs, gpg,'
+	@echo 'openssh-client, chromium and busybox-static where they are not there.'
 
 style: .venv/.ready
 	@echo '== style'
@@ -90,9 +90,9 @@ types: .venv/.ready
 
 fast-tests: .venv/.ready
 	@echo '== tests/unit and tests/plan'
-	@command -v nft >/dev/null || { \
-		apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-		apt-get -qq -y install --no-install-recommends nftables; }
+	@which nft mkfs.ext4 ssh-keygen gpg gpg-agent >/dev/null || { \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install \
+		--no-install-recommends nftables e2fsprogs openssh-client gpg gpg-agent >/dev/null; }
 	$(PYTHON) -m pytest tests/unit tests/plan
 
 # The network page in a real browser.
@@ -100,7 +100,7 @@ page-tests: .venv/.ready
 	@echo '== tests/page'
 	@{ command -v chromium && busybox --list | grep -qx httpd; } >/dev/null 2>&1 || { \
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-		apt-get -qq -y install --no-install-recommends chromium busybox-static; }
+		apt-get -qq -y install --no-install-recommends chromium busybox-static >/dev/null; }
 	$(PYTHON) -m pytest tests/page
 
 lab-tests: .venv/.ready
@@ -115,7 +115,7 @@ lab-tests: .venv/.ready
 	@echo '== virtual environment'
 	@python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-		apt-get -qq -y install --no-install-recommends python3-venv; }
+		apt-get -qq -y install --no-install-recommends python3-venv >/dev/null; }
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
