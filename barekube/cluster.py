@@ -21,7 +21,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Cluster:
-    """The same on every host. `weave`: the pod network is Weave's."""
+    """The same on every host. `weave`: the pod network is Weave's; `packet`: the bytes of the
+    largest packet that it sends between nodes."""
 
     name: str
     version: str
@@ -32,6 +33,7 @@ class Cluster:
     nodes: tuple[Node, ...]
     ignored_preflight: tuple[str, ...] = ()
     weave: bool = True
+    packet: int = 1463
     # kubeadm's own settings, as group_data has them.
     cluster_configuration: Mapping[str, Any] = field(default_factory=dict)
     kubelet_configuration: Mapping[str, Any] = field(default_factory=dict)

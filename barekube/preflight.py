@@ -30,8 +30,6 @@ SWAP_UNITS = ("dphys-swapfile.service", "zramswap.service", "rpi-zram-writeback.
 # Units that take or drop what is ours in the kernel's tables.
 FIREWALLS = ("firewalld.service", "nftables.service", "ufw.service")
 _VAR_MB = 20_000
-# What an encrypted packet of Weave's takes at its default of 1376 for pods.
-MTU = 1463
 # etcd's own advice for its disk (etcd.io, "hardware"), in milliseconds.
 SYNC_LIMIT = 10.0
 _OLDEST_KERNEL = Version("5.15")
@@ -220,13 +218,14 @@ def slow_disk(times: Sequence[float]) -> str | None:
 
 
 def targets(
-    own: bool, others: Mapping[str, tuple[bool, bool]], api_port: int, weave: bool
+    own: bool, others: Mapping[str, tuple[bool, bool]], api_port: int, weave: bool, packet: int
 ) -> list[str]:
     """The ports that a host has to reach, as facts/preflight.py wants them.
 
     `own`: it is a node already; `others` maps an address to (is a control plane, is a node).
     Between two nodes nothing is asked: their cluster works. A datagram is answered only where
-    nothing listens, so only new hosts are asked for one. `weave`: the pod network is Weave's.
+    nothing listens, so only new hosts are asked for one. `weave`: the pod network is Weave's;
+    `packet`: the bytes of its largest one.
     """
     result = []
     for address, (master, member) in others.items():
@@ -237,8 +236,13 @@ def targets(
         if weave and not member:
             result += [f"udp:{address}:6783", f"udp:{address}:6784"]
         if not member:
-            result.append(f"mtu:{address}:6785")
+            result.append(large(address, packet))
     return result
+
+
+def large(address: str, packet: int) -> str:
+    """A packet of so many bytes to a port of a new host, where nobody listens."""
+    return f"mtu:{address}:6785:{packet}"
 
 
 def unreached(silent: Sequence[str], names: Mapping[str, str]) -> list[str]:
@@ -246,7 +250,7 @@ def unreached(silent: Sequence[str], names: Mapping[str, str]) -> list[str]:
     result = []
     for address, name in names.items():
         found = [each.split(":") for each in silent if each.split(":")[1] == address]
-        ports = [f"{kind.upper()} {port}" for kind, _, port in found if kind != "mtu"]
+        ports = [f"{kind.upper()} {port}" for kind, _, port, *_ in found if kind != "mtu"]
         if ports:
             result.append(
                 f"it does not reach {name} ({address}) on {', '.join(ports)}; open that between the"
@@ -254,8 +258,8 @@ def unreached(silent: Sequence[str], names: Mapping[str, str]) -> list[str]:
             )
         elif found:
             result.append(
-                f"packets of {MTU} bytes do not pass from it to {name} ({address}); set the MTU of"
-                " every card and switch between them to 1500, or lower WEAVE_MTU"
+                f"packets of {found[0][3]} bytes do not pass from it to {name} ({address}); set the"
+                " MTU of every card and switch between them to 1500, or lower WEAVE_MTU"
             )
     return result
 

@@ -5,8 +5,10 @@ The only module that reads `host.data` and `inventory`: inside, types are truste
 
 import functools
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pyinfra import host, inventory
 from pyinfra.api import Host
@@ -57,13 +59,25 @@ def address_of(name: str, address: str | None, ssh_hostname: str | None) -> str:
     raise DeployError(f"{name}: no address is known; give it `address` in the inventory")
 
 
+# Weave's default for pods (weave 2.9.0, "--mtu"), and what it adds to a packet between nodes, with
+# encryption: VXLAN, ESP and their headers.
+_WEAVE_MTU, _AROUND = 1376, 87
+
+
+class PodNetwork(NamedTuple):
+    """The range of pod addresses, whether Weave gives them, and the bytes of the largest packet
+    that goes between nodes."""
+
+    addresses: str
+    weave: bool
+    packet: int
+
+
 @functools.cache
-def pod_network(directory: Path) -> tuple[str, bool]:
-    """The range of pod addresses, and whether Weave gives them.
+def pod_network(directory: Path) -> PodNetwork:
+    """What the DaemonSet in the network's manifests says of it: IPALLOC_RANGE, WEAVE_MTU.
 
-    From IPALLOC_RANGE of the DaemonSet in the network's manifests.
-
-    Raises DeployError if there is none or if it is no network.
+    Raises DeployError if there is no range or if it is no network, and for an MTU that is none.
     """
     try:
         documents = manifests.read(directory)
@@ -73,7 +87,8 @@ def pod_network(directory: Path) -> tuple[str, bool]:
         if document["kind"] != "DaemonSet":
             continue
         try:
-            value = manifests.variables(document).get("IPALLOC_RANGE")
+            variables = manifests.variables(document)
+            value = variables.get("IPALLOC_RANGE")
         except (AttributeError, KeyError, TypeError):
             raise DeployError(
                 f"{path}: {manifests.title(document)} has no containers as Kubernetes wants them;"
@@ -85,7 +100,11 @@ def pod_network(directory: Path) -> tuple[str, bool]:
             network = ipaddress.IPv4Network(value)
         except ValueError as error:
             raise DeployError(f"{path}: IPALLOC_RANGE: {error}; correct it") from None
-        return str(network), document["metadata"]["name"] == "weave-net"
+        mtu = str(variables.get("WEAVE_MTU") or _WEAVE_MTU)
+        if not re.fullmatch(r"[1-9][0-9]{2,4}", mtu):
+            raise DeployError(f"{path}: WEAVE_MTU: {mtu!r} is no number of bytes; correct it")
+        weave = document["metadata"]["name"] == "weave-net"
+        return PodNetwork(str(network), weave, int(mtu) + _AROUND)
     raise DeployError(
         f"{directory}: no DaemonSet says IPALLOC_RANGE, the range of pod addresses; give its"
         " container that variable"
@@ -132,17 +151,18 @@ def cluster() -> Cluster:
         for each in hosts()
     )
     data = host.data
-    pods, weave = pod_network(Path(data.network_manifests))
+    pods = pod_network(Path(data.network_manifests))
     result = Cluster(
         name=data.cluster_name,
         version=data.kubernetes_version,
         api_name=data.api_name or f"api.{data.cluster_name}",
         api_port=data.api_port,
         service_network=data.service_network,
-        pod_network=pods,
+        pod_network=pods.addresses,
         nodes=nodes,
         ignored_preflight=tuple(data.ignored_preflight),
-        weave=weave,
+        weave=pods.weave,
+        packet=pods.packet,
         cluster_configuration=data.cluster_configuration,
         kubelet_configuration=data.kubelet_configuration,
         kube_proxy_configuration=data.kube_proxy_configuration,

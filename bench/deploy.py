@@ -49,7 +49,7 @@ def _with_images() -> None:
 def _bare() -> None:
     manifests = pod_network.manifests()
     words = [f"https://{hosts.GATEWAY}", str(BUNDLE / "ca.crt"), str(BUNDLE / "apt.asc"), manifests]
-    words += [settings.pod_network(Path(manifests))[0], versions.KUBERNETES]
+    words += [settings.pod_network(Path(manifests)).addresses, versions.KUBERNETES]
     words += [versions.IMAGES["pause"]]
     machines = hosts.load()
     words += [f"{name}={machines.host(name).address}" for name in NAMES]

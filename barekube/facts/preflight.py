@@ -105,16 +105,16 @@ class Sources(FactBase[Downloads | None]):
 
 
 # Refused is good: the packet came there and back. A datagram is answered by "port unreachable";
-# "mtu" is one as big as an encrypted one of Weave's, which must not be cut up (IP_PMTUDISC_PROBE).
+# "mtu" is one of so many bytes, which must not be cut up (IP_PMTUDISC_PROBE).
 _REACH = r"""
 use Socket; my @all;
 for (@ARGV) {
-  my ($kind, $address, $port) = split /:/;
+  my ($kind, $address, $port, $size) = split /:/;
   socket(my $s, PF_INET, $kind eq "tcp" ? SOCK_STREAM : SOCK_DGRAM, 0) or die;
   fcntl($s, 4, 04000);
   setsockopt($s, 0, 10, 3) if $kind ne "tcp";
   connect($s, pack_sockaddr_in($port, inet_aton($address)));
-  push @all, {s => $s, name => $_, tcp => $kind eq "tcp", size => $kind eq "mtu" ? 1435 : 1};
+  push @all, {s => $s, name => $_, tcp => $kind eq "tcp", size => ($size // 29) - 28};
 }
 for my $turn (1..12) {
   my @left = grep { !$_->{done} } @all or last;
@@ -134,7 +134,8 @@ print "end\n";
 
 
 class Unreached(FactBase[list[str] | None]):
-    """Those of `targets` ("tcp:192.0.2.1:6443", "udp:...", "mtu:...") that do not answer.
+    """Those of `targets` ("tcp:192.0.2.1:6443", "udp:...", "mtu:192.0.2.1:6785:1463", a packet's
+    bytes with its headers) that do not answer.
 
     None: not known. Perl, because it is on every Debian and Ubuntu (perl-base is essential).
     """

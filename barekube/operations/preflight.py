@@ -119,7 +119,9 @@ def neighbours(cluster: Cluster) -> Generator[StringCommand]:
         if said is not None
     }
     wanted = (
-        preflight.targets(bool(mine.ca), there, cluster.api_port, cluster.weave) if mine else []
+        preflight.targets(bool(mine.ca), there, cluster.api_port, cluster.weave, cluster.packet)
+        if mine
+        else []
     )
     outside: dict[str, str] = {}
     if mine and not mine.ca:
@@ -128,8 +130,10 @@ def neighbours(cluster: Cluster) -> Generator[StringCommand]:
         outside = {node.address: node.name for node in nodes}
         # As nodes, of which no datagram is asked; but at the port of "mtu" nobody listens.
         as_nodes = {node.address: (node.control_plane, True) for node in nodes}
-        wanted += preflight.targets(False, as_nodes, cluster.api_port, cluster.weave)
-        wanted += [f"mtu:{address}:6785" for address in outside]
+        wanted += preflight.targets(
+            False, as_nodes, cluster.api_port, cluster.weave, cluster.packet
+        )
+        wanted += [preflight.large(address, cluster.packet) for address in outside]
     found = _findings[(state.is_executing, host.name)]
     if wanted:
         silent = host.get_fact(Unreached, targets=wanted)

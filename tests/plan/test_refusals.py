@@ -52,7 +52,7 @@ def _said(done: Result, host: str) -> list[str]:
         ),
         pytest.param(
             {},
-            {machines.REACH: ["mtu:192.0.2.11:6785", "end"]},
+            {machines.REACH: ["mtu:192.0.2.11:6785:1463", "end"]},
             "packets of 1463 bytes do not pass from it to @fake/cp-1 (192.0.2.11); set the MTU of"
             " every card and switch between them to 1500, or lower WEAVE_MTU",
             id="an MTU that is too small",

@@ -19,7 +19,15 @@ spec: {{template: {{spec: {{containers: [{{env: [{{name: IPALLOC_RANGE, value: {
 def test_it_is_that_of_the_daemon_set(tmp_path: Path, name: str, weave: bool) -> None:
     (tmp_path / "a.yaml").write_text("# nothing but a comment\n---\n")
     (tmp_path / "b.yaml").write_text(_SET.format(name=name, range="10.32.0.0/12"))
-    assert pod_network(tmp_path) == ("10.32.0.0/12", weave)
+    assert pod_network(tmp_path) == ("10.32.0.0/12", weave, 1463)
+
+
+def test_preflight_tries_packets_of_the_size_that_a_set_mtu_asks_for(tmp_path: Path) -> None:
+    file = Path("manifests/weave/weave.yaml")
+    told = file.read_text().replace("# - name: WEAVE_MTU", "- name: WEAVE_MTU")
+    told = told.replace('#   value: "1300"', '  value: "1300"')
+    (tmp_path / "weave.yaml").write_text(told)
+    assert pod_network(tmp_path).packet == 1387
 
 
 @pytest.mark.parametrize(
@@ -28,6 +36,10 @@ def test_it_is_that_of_the_daemon_set(tmp_path: Path, name: str, weave: bool) ->
         (
             _SET.format(name="n", range="10.32.0.1/12"),
             "{file}: IPALLOC_RANGE: 10.32.0.1/12 has host bits set; correct it",
+        ),
+        (
+            _SET.format(name="n", range="10.32.0.0/12}, {name: WEAVE_MTU, value: big"),
+            "{file}: WEAVE_MTU: 'big' is no number of bytes; correct it",
         ),
         (
             "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: n, namespace: s}\nspec: {}",

@@ -263,7 +263,7 @@ def test_a_living_cluster_may_have_two_control_planes_for_a_while() -> None:
 
 def test_a_new_host_tries_every_port_of_its_peers_and_the_size_of_packets() -> None:
     peers = {"192.0.2.11": (True, True), "192.0.2.22": (False, False)}
-    assert targets(False, peers, 6443, weave=True) == [
+    assert targets(False, peers, 6443, weave=True, packet=1387) == [
         "tcp:192.0.2.11:10250",
         "tcp:192.0.2.11:6443",
         "tcp:192.0.2.11:2379",
@@ -273,24 +273,23 @@ def test_a_new_host_tries_every_port_of_its_peers_and_the_size_of_packets() -> N
         "tcp:192.0.2.22:6783",
         "udp:192.0.2.22:6783",
         "udp:192.0.2.22:6784",
-        "mtu:192.0.2.22:6785",
+        "mtu:192.0.2.22:6785:1387",
     ]
 
 
 def test_a_node_tries_new_hosts_only() -> None:
     peers = {"192.0.2.11": (True, True), "192.0.2.22": (False, False)}
-    assert {each.split(":")[1] for each in targets(True, peers, 6443, weave=False)} == {
-        "192.0.2.22"
-    }
+    tried = targets(True, peers, 6443, weave=False, packet=1463)
+    assert {each.split(":")[1] for each in tried} == {"192.0.2.22"}
 
 
 def test_a_pair_is_named_by_what_does_not_pass() -> None:
-    silent = ["udp:192.0.2.22:6784", "tcp:192.0.2.22:6783", "mtu:192.0.2.22:6785"]
-    silent += ["mtu:192.0.2.23:6785"]
+    silent = ["udp:192.0.2.22:6784", "tcp:192.0.2.22:6783", "mtu:192.0.2.22:6785:1463"]
+    silent += ["mtu:192.0.2.23:6785:1387"]
     assert unreached(silent, {"192.0.2.22": "w-2", "192.0.2.23": "w-3", "192.0.2.24": "w-4"}) == [
         "it does not reach w-2 (192.0.2.22) on UDP 6784, TCP 6783; open that between the"
         " inventory's hosts, or run deploys/host.py on w-2 first if it has a firewall",
-        "packets of 1463 bytes do not pass from it to w-3 (192.0.2.23); set the MTU of every card"
+        "packets of 1387 bytes do not pass from it to w-3 (192.0.2.23); set the MTU of every card"
         " and switch between them to 1500, or lower WEAVE_MTU",
     ]
 
