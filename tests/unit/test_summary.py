@@ -51,6 +51,12 @@ def test_hosts_that_are_not_well_are_all_named_and_the_next_run_is_limited_to_th
     ]
 
 
+def test_where_no_host_is_well_the_next_run_is_the_same_one() -> None:
+    arguments = ["inventory.py", "--limit", "workers", "deploys/site.py", "-y"]
+    run = replace(_RUN, hosts={"w-1": _FAILED, "w-2": _ABSENT}, arguments=arguments)
+    assert summary.lines(run)[-1] == "  pyinfra inventory.py --limit workers deploys/site.py -y"
+
+
 def test_a_run_that_was_interrupted_is_a_failure_though_no_host_failed() -> None:
     assert summary.status(replace(_RUN, hosts={"cp-1": _CUT_OFF})) == 1
 
