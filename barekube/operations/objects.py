@@ -204,7 +204,8 @@ def _password(cluster: Cluster, name: str, key: str, used_by: str) -> Generator[
             " until the last node has it)"
         )
         return
-    host.log(f"Secret kube-system/{name}: {'a new password' if there else 'made'}")
+    new = f"a new password, with which DaemonSet kube-system/{used_by} restarts, node by node"
+    host.log(f"Secret kube-system/{name}: {new if there else 'made'}")
     yield FunctionCommand(_save_password, (api, name, key), {})
 
 
