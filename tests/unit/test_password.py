@@ -150,7 +150,10 @@ WITHOUT_KEY = (
             "weave-password",
             Outcome(
                 commands=["_save_password()"],
-                logs=["Secret kube-system/weave-password: a new password"],
+                logs=[
+                    "Secret kube-system/weave-password: a new password, with which DaemonSet"
+                    " kube-system/weave-net restarts, node by node"
+                ],
             ),
             id="a new one is asked for",
         ),
