@@ -27,7 +27,7 @@ SEED = os.environ.get("BAREKUBE_SEED", "1")
 CUTS = int(os.environ.get("BAREKUBE_CUTS", "20"))
 LOGS = Path.home() / ".cache/barekube/drills"
 # How long site.py takes from bare machines here, in seconds.
-WHOLE_RUN = 270
+WHOLE_RUN = 225
 # How long init or the joins take, and what pyinfra says when they begin.
 KUBEADM = {"cp-1": (45, "Control plane on cp-1"), "worker-1": (25, "Join the workers")}
 PREPARED = LOGS / "prepared-disks"
