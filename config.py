@@ -19,7 +19,7 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_inventory, ctx_state
 from pyinfra_cli import cli
 
-from barekube import api, checks, quick, summary
+from barekube import api, checks, quick, remote, summary
 from barekube.operations import objects, order
 
 config.REQUIRE_PYINFRA_VERSION = "==3.10.0"
@@ -145,6 +145,7 @@ def host_run(host: Host) -> summary.HostRun:
         operations=operations,
         would_change=state.meta[host].ops_change,
         refused=order.refused.get(host.name, ()),
+        lost=remote.lost(host),
     )
 
 

@@ -108,7 +108,8 @@ class Api:
         try:
             self.core.get_api_resources()
         except ApiException as error:
-            return f"its API answers {error.status} {error.reason}"
+            early = ", as one that was just started does for a while" if error.status == 403 else ""
+            return f"its API answers {error.status} {error.reason}{early}"
         except (urllib3.exceptions.HTTPError, OSError, SSHException):
             return "its API does not answer"
         return None

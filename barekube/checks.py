@@ -31,7 +31,8 @@ def data(
     for key, value in values.items():
         kind = known.get(key)
         if kind is None:
-            problems.append(f"{file}: {within}{key} is no known key{nearest(str(key), known)}")
+            shown = f"{within}{key}" or "a name that is empty"
+            problems.append(f"{file}: {shown} is no known key{nearest(str(key), known)}")
         elif not kind.fits(value):
             problems.append(f"{file}: {within}{key} is {value!r}; make it {kind.words}")
         elif isinstance(value, dict) and kind.fields is not None:

@@ -47,6 +47,13 @@ def notice_silence(other: Host) -> None:
     client.exec_command = exec_command
 
 
+def lost(other: Host) -> bool:
+    """Whether the SSH connection to a host that was connected is gone; pyinfra closes none."""
+    client: Any = getattr(other.connector, "client", None)
+    transport = client.get_transport() if client else None
+    return transport is not None and not transport.is_active()
+
+
 def reach(other: Host) -> bool:
     """Whether `other` is connected, in the limit or not; asked once a run of one that is not."""
     if other.connected:

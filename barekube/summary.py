@@ -21,6 +21,7 @@ STAGES = (
 # A deploy after which there is a cluster to look at.
 _CLUSTER_IS_UP = ("site", "network", "ingress")
 _SHOWN = 12
+_LOST = "it answers no more on SSH: see whether it has power"
 
 
 class Outcome(Enum):
@@ -57,6 +58,8 @@ class HostRun:
     would_change: int = 0
     # The sentences that a preview refused it with.
     refused: Sequence[str] = ()
+    # Its SSH connection is gone.
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ def outcome(host: HostRun, run: Run) -> tuple[Outcome, str]:
         return Outcome.NOT_REACHED, ""
     if host.failed:
         at = next((each.name for each in host.operations if each.succeeded is False), None)
-        return Outcome.FAILED, f"at {at!r}" if at else ""
+        where = [f"at {at!r}"] if at else []
+        return Outcome.FAILED, ", ".join([*where, *([_LOST] if host.lost else [])])
     if run.preview:
         if run.broken_off:
             return Outcome.NOT_FINISHED, ""

@@ -92,9 +92,10 @@ def _up(lab: Lab, names: Sequence[str]) -> None:
     foreign = sorted({host.arch for host in wanted if host.emulated})
     missing = [] if (kernel.directory() / "linux").exists() else ["a kernel (10 min)"]
     missing += [f"Debian {' '.join(one)}" for one in images if not image.path(*one).exists()]
+    missing += [] if (BUNDLE / "manifest.json").exists() else ["a bundle (30 min)"]
     print(
         f"lab: {', '.join(host.name for host in wanted)}; to build:"
-        f" {', '.join(missing) or 'nothing'}, and what the bundle lacks (30 min for all of it)",
+        f" {', '.join(missing) or 'nothing, unless the bundle below lacks something'}",
         flush=True,
     )
     began = time.monotonic()

@@ -22,7 +22,7 @@ from barekube.operations import change as kept
 from barekube.operations import encryption as rotation
 from barekube.operations import files, objects, roll
 from barekube.operations.kubeadm import CONFIG, TAKE_CONFIG
-from barekube.operations.order import answering, changing, refuse, wait
+from barekube.operations.order import acts_for_the_cluster, answering, changing, refuse, wait
 from barekube.text import Change, FoundFile, TextFile, changes
 
 KUBELET_FILE = "/var/lib/kubelet/config.yaml"
@@ -60,8 +60,12 @@ def cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
 
 
 def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
-    acting = [each for each in settings.control_plane_hosts() if each in state.active_hosts]
+    masters = settings.control_plane_hosts()
+    acting = [each for each in masters if each in state.active_hosts]
     if not acting or acting[0].name != host.name:
+        away = [each.name for each in masters if state.is_host_in_limit(each)]
+        if away and not acting and acts_for_the_cluster():
+            host.log(f"{', '.join(away)}: not reached; nothing is created or changed in its place")
         host.noop("another control plane does it")
         return
     api = _api(cluster)

@@ -318,18 +318,25 @@ def unfinished(api: Api, name: str, space: str) -> str | None:
     if away and updated < wanted:
         # They count among the pods that the DaemonSet allows to be away, often all of them.
         why = f"{', '.join(away)} {_HOLDS}"
-    return f"{updated} of {wanted} pods are as wanted, {runs} run{why and f' ({why})'}"
+    return f"{updated} of {wanted} pods are up to date, {runs} ready{why and f' ({why})'}"
 
 
 def await_rollout(
     state: State, host: Host, cluster: Cluster, title: str, name: str, space: str
 ) -> bool:
-    def look() -> str | None:
-        return unfinished(cluster_api.connect(cluster), name, space)
+    began = time.monotonic()
+    held = ""
 
-    lacking = wait(title, _HELD_LIMIT, look)
-    if lacking and _HOLDS not in lacking:
-        lacking = wait(title, _ROLLOUT_LIMIT - _HELD_LIMIT, look)
+    def look() -> str | None:
+        nonlocal held
+        lacking = unfinished(cluster_api.connect(cluster), name, space)
+        if lacking and _HOLDS in lacking and time.monotonic() - began > _HELD_LIMIT:
+            # Waiting longer brings no dead machine back.
+            held = lacking
+            return None
+        return lacking
+
+    lacking = wait(title, _ROLLOUT_LIMIT, look) or held or None
     if lacking is None:
         return True
     remedy = f"look at `kubectl -n {space} get pods -o wide`"

@@ -171,4 +171,6 @@ def test_a_dead_machine_keeps_no_rollout_waiting_that_is_done_elsewhere() -> Non
 def test_a_rollout_that_a_dead_machine_holds_names_it_and_soon() -> None:
     api = _rollout(0, {"a": "True", "b": "True", "c": "Unknown"})
     lacking = objects.unfinished(api, "kube-proxy", "kube-system")
-    assert lacking == "0 of 2 pods are as wanted, 2 run (c is not Ready and holds the others' turn)"
+    assert (
+        lacking == "0 of 2 pods are up to date, 2 ready (c is not Ready and holds the others' turn)"
+    )

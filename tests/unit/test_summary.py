@@ -51,6 +51,13 @@ def test_hosts_that_are_not_well_are_all_named_and_the_next_run_is_limited_to_th
     ]
 
 
+def test_a_host_that_lost_its_power_is_said_to_answer_no_more() -> None:
+    run = replace(_RUN, hosts={"cp-1": _CHANGED, "w-1": replace(_FAILED, lost=True)})
+    assert summary.lines(run)[1] == (
+        "failed:        1: w-1 (at 'a', it answers no more on SSH: see whether it has power)"
+    )
+
+
 def test_where_no_host_is_well_the_next_run_is_the_same_one() -> None:
     arguments = ["inventory.py", "--limit", "workers", "deploys/site.py", "-y"]
     run = replace(_RUN, hosts={"w-1": _FAILED, "w-2": _ABSENT}, arguments=arguments)
