@@ -116,6 +116,9 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
     if decision.step is not t.Step.NOTHING:
         host.log(f"{decision.step.value}{': lacks ' + ', '.join(lost) if lost else ''}")
     node = cluster.node(host.name)
+    unasked = decision.step is t.Step.START and api is None
+    if not unasked:
+        host.log(f"kubelet's serving certificate of {host.name}: approve")
     if decision.step in (t.Step.INIT, t.Step.FINISH_INIT):
         cut_off = decision.step is t.Step.FINISH_INIT
         yield from _init(cluster, node, mine, looked, cut_off=cut_off)
@@ -128,11 +131,10 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         if not mine.kubelet_runs:
             yield changing("systemctl restart kubelet")
         yield FunctionCommand(_await_api, (cluster,), {})
-        if api is None:
+        if unasked:
             # What the API lacks can be seen only now.
             yield from _control_plane(cluster)
             return
-    host.log(f"kubelet's serving certificate of {host.name}: approve")
     yield FunctionCommand(approve, (cluster,), {})
 
 
@@ -162,15 +164,18 @@ def _decide(
     return t.decide(host.name, mine, others, members, answer, registered, lost)
 
 
-def _policy_and_key(cluster: Cluster, looked: Found, key: str | None) -> Generator[StringCommand]:
-    """What an API server reads at its start, and kubeadm does not write; `key`: None: it stays."""
-    for difference in changes([kubeadm_config.audit_policy(cluster)], dict(looked.files)):
+def _policy_and_key(cluster: Cluster, looked: Found, key: str | None) -> list[StringCommand]:
+    """Say, and return as commands, what an API server reads at its start and kubeadm does not
+    write; `key`: None: it stays. A preview ends at an operation's first command."""
+    differences = changes([kubeadm_config.audit_policy(cluster)], dict(looked.files))
+    for difference in differences:
         files.say(difference)
-        yield files.write(difference.file)
+    commands = [files.write(each.file) for each in differences]
     if key is not None:
         path = kubeadm_config.ENCRYPTION
         host.log(f"{path}: {'changed' if path in looked.files else 'new'}, mode 600; never shown")
-        yield files.write(TextFile(path, key, mode="600"))
+        commands.append(files.write(TextFile(path, key, mode="600")))
+    return commands
 
 
 def _init(
@@ -186,7 +191,7 @@ def _init(
     if kubeadm_config.ENCRYPTION not in mine.there:
         key = {encryption.name(cluster.encryption_key): encryption.fresh()}
         text = kubeadm_config.encryption_configuration(key)
-    yield from _policy_and_key(cluster, looked, text)
+    first = _policy_and_key(cluster, looked, text)
     token = tokens.fresh()
     addresses = [each.address for each in cluster.control_planes]
     config = kubeadm_config.init(cluster, node, token, addresses, cut_off=cut_off)
@@ -199,6 +204,7 @@ def _init(
     given = config.replace(token, "TOKEN").splitlines()
     files.describe("kubeadm's configuration: in memory, while it runs", given)
     host.log("kubeadm init phase certs all, kubeadm init phase kubeconfig all, kubeadm init")
+    yield from first
     # Keys first, and synced: etcd syncs its own files, and must not outlive the keys it ran with.
     steps += [
         f"kubeadm init phase certs all --config {CONFIG} >/dev/null",
@@ -293,8 +299,9 @@ def _join_control_plane(
             " read here; restore it, then run this again"
         )
         return
+    first = _policy_and_key(cluster, looked, keys)
     yield FunctionCommand(etcd.make_room, (api, node, False), {})
-    yield from _policy_and_key(cluster, looked, keys)
+    yield from first
     key = secrets.token_bytes(32).hex()
     yield FunctionCommand(_upload_keys, (cluster, api, key), {})
     yield FunctionCommand(make_token, (api,), {})

@@ -62,7 +62,7 @@ def _listed(preview: Run) -> Things:
         elif unit := re.match(r"(\w+)\.service: (?:start|restart)\b", words):
             result.add((host, f"unit {unit[1]}"))
         elif unit := re.match(r"(\S+\.service): enable", words):
-            wants = "/etc/systemd/system/multi-user.target.wants"
+            wants = "/etc/systemd/system/sysinit.target.wants"
             result.add((host, f"link {wants}/{unit[1]}"))
         elif words.startswith("swap.target: masked"):
             result.add((host, "link /etc/systemd/system/swap.target"))
@@ -110,7 +110,8 @@ def _explained(host: str, thing: str, listed: Things) -> bool:
     packages = any(of == host and each.startswith("package ") for of, each in listed)
     if packages and (thing.startswith(("package ", "unit ")) or _SET_UP.match(thing)):
         return True
-    if (host, "file /var/lib/kubelet/config.yaml") in listed and _OF_KUBEADM.match(thing):
+    kubeadm = (host, "file /var/lib/kubelet/config.yaml") in listed
+    if kubeadm and (_OF_KUBEADM.match(thing) or _OF_PODS.match(thing)):
         return True
     # A module brings its parameters.
     modules = (host, "file /etc/modules-load.d/barekube.conf") in listed
