@@ -28,10 +28,10 @@ def notice_silence(other: Host) -> None:
     Waiting for a command's end sends nothing, so that without TCP's own probes a run would wait
     for such a host for ever.
     """
-    client: Any = getattr(other.connector, "client", None)
-    transport = client.get_transport() if client else None
+    transport = _transport(other)
     if transport is None or other.name in _noticed:
         return
+    client: Any = other.connector.client  # type: ignore[attr-defined]
     _noticed.add(other.name)
     for option, value in _PROBES.items():
         transport.sock.setsockopt(*option, value)
@@ -49,9 +49,13 @@ def notice_silence(other: Host) -> None:
 
 def lost(other: Host) -> bool:
     """Whether the SSH connection to a host that was connected is gone; pyinfra closes none."""
-    client: Any = getattr(other.connector, "client", None)
-    transport = client.get_transport() if client else None
+    transport = _transport(other)
     return transport is not None and not transport.is_active()
+
+
+def _transport(other: Host) -> Any:  # noqa: ANN401
+    client: Any = getattr(other.connector, "client", None)
+    return client.get_transport() if client else None
 
 
 def reach(other: Host) -> bool:

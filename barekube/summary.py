@@ -207,11 +207,11 @@ def next_command(run: Run) -> list[str]:
         ]
     if run.broken_off and not bad:
         return ["mend the error above, then run again:", f"  {_command(run.arguments)}"]
-    if len(bad) == len(run.hosts) > 1:
-        return ["mend the errors above, then run again:", f"  {_command(run.arguments)}"]
     if bad:
-        limited = _command(_without(run.arguments, ("--limit", "--exclude")), "--limit", bad)
-        return ["mend the errors above, then run again:", f"  {limited}"]
+        again = _command(run.arguments)
+        if not len(bad) == len(run.hosts) > 1:
+            again = _command(_without(run.arguments, ("--limit", "--exclude")), "--limit", bad)
+        return ["mend the errors above, then run again:", f"  {again}"]
     if run.preview:
         if not any(host.would_change for host in run.hosts.values()):
             return []

@@ -244,7 +244,7 @@ def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyin
         if state.is_executing:
             yield from without_api(str(trouble))
         return
-    restarts, there = set(), []
+    there = []
     for document in wanted:
         name, space = document["metadata"]["name"], document["metadata"]["namespace"]
         title = manifests.title(document)
@@ -252,13 +252,12 @@ def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyin
         if live is None:
             # A preview before the first run.
             continue
-        there.append((title, name, space))
         newer = _newer_secrets(api, live, space)
         if newer:
             host.log(f"{title}: restart, node by node ({', '.join(newer)} newer than its pods)")
-            restarts.add(title)
-    for title, name, space in there:
-        if title in restarts:
+        there.append((title, name, space, newer))
+    for title, name, space, newer in there:
+        if newer:
             yield FunctionCommand(restart, (api, name, space), {})
         if lacking := unfinished(api, name, space):
             host.log(f"waits for {title}, {_ROLLOUT_LIMIT} s at most: {lacking}")

@@ -12,18 +12,12 @@ from collections.abc import Iterable
 
 import pytest
 
+from barekube import summary
 from tests.lab.conftest import Deploy, Run
 from tests.lab.recorder import host_state, objects, repository_root, ssh
 
-STAGES = (
-    "host",
-    "runtime",
-    "kubernetes_packages",
-    "control_plane",
-    "workers",
-    "network",
-    "ingress",
-)
+# All that change something on a site without storage.
+STAGES = [each for each in summary.STAGES if each not in ("preflight", "storage")]
 LAB = [".venv/bin/python", "-m", "lab"]
 NAMES = ["cp-1", "worker-1", "worker-2"]
 Things = set[tuple[str, str]]
