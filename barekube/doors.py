@@ -1,23 +1,22 @@
-"""The two doors of the cluster: who carries them, their certificates, and what is online.
+"""The two doors of the cluster: who carries them, what is asked of them, their certificates.
 
 The internal door is for everything; the public one, on hosts of the inventory's group edge, for
 namespaces that are named to be online.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import bcrypt
 import yaml
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from barekube.cluster import Cluster, Node
-from barekube.manifests import BadManifest, Object, title
 
 INTERNAL, PUBLIC = "internal", "public"
 # A kubelet may set none of this prefix on its node (NodeRestriction), so that a worker that was
@@ -28,8 +27,13 @@ CERTIFICATE, LOGIN = "certificate", "pages-login"
 USER = "admin"
 # The namespace that is online as it stands; the public door's smoke test is in it.
 ONLINE = "online"
-# What the pages of the internal door are called, in its manifests.
+# What the pages of the internal door are called, in its manifests, and whose they are.
 DOMAIN = "cluster.internal"
+PAGES = {
+    f"traefik.{DOMAIN}": "traefik-internal",
+    f"network.{DOMAIN}": "network-page",
+    f"ceph.{DOMAIN}": "rook-ceph",
+}
 # Browsers take none that is good for longer than 398 days.
 _GOOD_FOR, _RENEWED_BEFORE = timedelta(days=397), timedelta(days=30)
 _MADE = "barekube self-made"
@@ -67,130 +71,31 @@ def placing(
     if label != wanted:
         phrases.append(f"label {LABEL}: {label or 'none'} -> {wanted or 'none'}")
         patch["metadata"] = {"labels": {LABEL: wanted or None}}
-    tainted = any(taint["key"] == TAINT["key"] for taint in taints)
-    if tainted != node.edge:
-        phrases.append(f"taint {TAINT['key']}:{TAINT['effect']}: {'set' if node.edge else 'gone'}")
+    mine = [taint["effect"] for taint in taints if taint["key"] == TAINT["key"]]
+    if mine != ([TAINT["effect"]] if node.edge else []):
+        # At its join a node of edge has the taint before it has a pod.
+        said = "set (pods that run there stay until the node is drained)" if node.edge else "gone"
+        phrases.append(f"taint {TAINT['key']}:{TAINT['effect']}: {said}")
         others = [dict(taint) for taint in taints if taint["key"] != TAINT["key"]]
         patch["spec"] = {"taints": [*others, TAINT] if node.edge else others}
     return phrases, patch
 
 
-@contextmanager
-def _read(document: Object) -> Iterator[None]:
-    """What is written as Kubernetes does not want it, the API would name; we look first."""
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, TypeError):
-        raise BadManifest(
-            f"{title(document)} is not written as Kubernetes wants it; correct its manifest"
-        ) from None
-
-
-def claimed_twice(documents: Sequence[Object], nodes: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """A sentence for each node (name to labels) that two DaemonSets with a port of its want.
-
-    Raises BadManifest.
-    """
-    holders: dict[tuple[str, int], list[str]] = {}
-    for document in documents:
-        if document["kind"] != "DaemonSet":
-            continue
-        with _read(document):
-            spec = document["spec"]["template"]["spec"]
-            wanted = spec.get("nodeSelector", {}).items()
-            ports = {
-                port["hostPort"]
-                for container in spec["containers"]
-                for port in container.get("ports", ())
-                if "hostPort" in port
-            }
-        for node, labels in nodes.items():
-            if wanted <= labels.items():
-                for port in ports:
-                    holders.setdefault((node, port), []).append(document["metadata"]["namespace"])
-    return [
-        f"{node} would carry {' and '.join(spaces)}, which both want its port {port}; correct their"
-        " nodeSelector"
-        for (node, port), spaces in sorted(holders.items())
-        if len(spaces) > 1
-    ]
-
-
-def dmz(documents: Sequence[Object], pods: str) -> list[str]:
-    """A sentence for each way in which the public door's lists of what is online differ.
-
-    The list is that of the RoleBindings; `pods` is the range of pod addresses, which the door's
-    way to the API has to leave out. Raises BadManifest.
-    """
-    online: set[str] = set()
-    bound = served = reached = None
-    problems = []
-    for document in documents:
-        with _read(document):
-            kind, metadata = document["kind"], document["metadata"]
-            if kind == "RoleBinding":
-                online.add(metadata["namespace"])
-                bound = document["roleRef"]["name"]
-            elif kind == "ClusterRoleBinding" and document["roleRef"]["name"] == space(PUBLIC):
-                problems.append(
-                    f"ClusterRoleBinding {metadata['name']} lets the public door read every"
-                    " namespace's Secrets; bind that role by namespace"
-                )
-            elif kind == "DaemonSet":
-                arguments = document["spec"]["template"]["spec"]["containers"][0]["args"]
-                served = _served(arguments)
-                if any(
-                    each.startswith("--api") and not each.endswith("=false") for each in arguments
-                ):
-                    problems.append("the public door's arguments switch its API on; take that out")
-            elif kind == "NetworkPolicy" and metadata["namespace"] == space(PUBLIC):
-                reached = _reached(document)
-                problems += _ways_out(document, pods)
-    for what, names in (("namespaces that it serves", served), ("policy's egress", reached)):
-        if names != online:
-            problems.append(
-                f"the public door's {what} ({', '.join(sorted(names or ())) or 'none'}) are not the"
-                f" namespaces that have a RoleBinding ({', '.join(sorted(online)) or 'none'});"
-                " name the same in namespaces.yaml and public.yaml"
-            )
-    if bound and bound != space(PUBLIC):
-        problems.append(f"RoleBinding to {bound}; what is online is bound to {space(PUBLIC)}")
-    return problems
-
-
-def _served(arguments: Sequence[str]) -> set[str]:
-    prefix = "--providers.kubernetesingress.namespaces="
-    return {
-        name
-        for each in arguments
-        if each.startswith(prefix)
-        for name in each.removeprefix(prefix).split(",")
-    }
-
-
-def _reached(policy: Mapping[str, Any]) -> set[str]:
-    return {
-        name
-        for rule in policy["spec"].get("egress", ())
-        for peer in rule.get("to", ())
-        for expression in peer.get("namespaceSelector", {}).get("matchExpressions", ())
-        for name in expression.get("values", ())
-    }
-
-
-def _ways_out(policy: Mapping[str, Any], pods: str) -> list[str]:
-    blocks = [
-        peer["ipBlock"]
-        for rule in policy["spec"].get("egress", ())
-        for peer in rule.get("to", ())
-        if "ipBlock" in peer
-    ]
-    if all(pods in block.get("except", ()) for block in blocks):
-        return []
-    return [
-        f"the public door's policy lets it reach pods by an ipBlock; name {pods} in its except"
-        " (IPALLOC_RANGE of the network's manifest)"
-    ]
+def claims(ingresses: Iterable[tuple[str, str, str]]) -> list[str]:
+    """A sentence for each host name that Ingress objects of both doors want, and for each of a
+    page's that another namespace wants. They are (door, host, "namespace/name")."""
+    wanted: dict[str, dict[str, list[str]]] = {}
+    result = []
+    for door, host, name in ingresses:
+        wanted.setdefault(host, {}).setdefault(door, []).append(name)
+        owner = PAGES.get(host)
+        if owner and name.partition("/")[0] != owner:
+            result.append(f"Ingress {name} wants {host}, the name of a page")
+    for host, mine in sorted(wanted.items()):
+        if {INTERNAL, PUBLIC} <= set(mine):
+            inner, outer = (" and ".join(sorted(set(mine[door]))) for door in (INTERNAL, PUBLIC))
+            result.append(f"{host} is wanted by both doors: Ingress {inner} and, online, {outer}")
+    return result
 
 
 def certificate(names: Sequence[str], now: datetime) -> tuple[bytes, bytes]:
@@ -230,10 +135,12 @@ def unfit(pem: bytes | None, key: bytes | None, now: datetime) -> str | None:
         return "it holds no certificate"
     try:
         secret: Any = serialization.load_pem_private_key(key or b"", None)
+        if secret.public_key() != first.public_key():
+            return "its key does not belong to its certificate"
     except (ValueError, TypeError):
         return "it holds no key without a password"
-    if secret.public_key() != first.public_key():
-        return "its key does not belong to its certificate"
+    except UnsupportedAlgorithm:
+        return "its key is of a kind that is not known here"
     if first.not_valid_after_utc <= now:
         return f"its last day is {first.not_valid_after_utc:%Y-%m-%d}"
     if first.not_valid_before_utc > now:
@@ -241,12 +148,28 @@ def unfit(pem: bytes | None, key: bytes | None, now: datetime) -> str | None:
     return None
 
 
-def to_renew(pem: bytes, now: datetime) -> str | None:
-    """Why a certificate that is fit is to be made anew: it is self-made, and near its end."""
+def to_renew(pem: bytes, names: Sequence[str], now: datetime) -> str | None:
+    """Why a certificate that is fit is to be made anew: it is self-made, and near its end or for
+    other names."""
     first = x509.load_pem_x509_certificates(pem)[0]
-    if not self_made(pem) or first.not_valid_after_utc - now > _RENEWED_BEFORE:
+    if not self_made(pem):
         return None
-    return f"it ends on {first.not_valid_after_utc:%Y-%m-%d}"
+    if first.not_valid_after_utc - now <= _RENEWED_BEFORE:
+        return f"it ends on {first.not_valid_after_utc:%Y-%m-%d}"
+    said = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    if said.get_values_for_type(x509.DNSName) != list(names):
+        return f"it is not for {', '.join(names)}"
+    return None
+
+
+def ending(pem: bytes, now: datetime) -> str | None:
+    """Why a certificate should have been renewed: less than a third of its time is left, or, of
+    one for more than three months, less than a month."""
+    first = x509.load_pem_x509_certificates(pem)[0]
+    begin, end = first.not_valid_before_utc, first.not_valid_after_utc
+    if end - now > min((end - begin) / 3, _RENEWED_BEFORE):
+        return None
+    return f"its last day is {end:%Y-%m-%d}"
 
 
 def self_made(pem: bytes) -> bool:
@@ -282,6 +205,9 @@ def login(password: str) -> str:
     return yaml.safe_dump({"http": {"middlewares": {LOGIN: {"basicAuth": basic}}}})
 
 
-def names(cluster: Cluster) -> list[str]:
-    """What a self-made certificate is for."""
+def names(cluster: Cluster, door: str) -> list[str]:
+    """What a self-made certificate is for. Everybody reads that of the public door, so it says
+    nothing of what is inside."""
+    if door == PUBLIC:
+        return [f"{PUBLIC}.invalid"]
     return [DOMAIN, f"*.{DOMAIN}", cluster.api_name]

@@ -18,5 +18,10 @@ order.barrier(name="Every pair of hosts was tried")
 if storage and host.name in storage.disks:
     preflight.disks(name="See what is on the disks for Ceph", cluster=cluster, storage=storage)
 order.barrier(name="Every disk for Ceph was looked at")
-preflight.passed(name="Judge what was found")
+preflight.passed(
+    name="Judge what was found",
+    cluster=cluster,
+    directories=settings.ingress_directories(),
+    certificates=host.data.door_certificates,
+)
 order.barrier(name="Preflight is passed")

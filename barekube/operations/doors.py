@@ -14,7 +14,7 @@ from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import doors, manifests, nodes, remote, settings
+from barekube import door_manifests, doors, manifests, nodes, remote, settings
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster, Node
 from barekube.operations import objects
@@ -90,44 +90,60 @@ def _applied(
 def _apart(
     cluster: Cluster, directories: Sequence[Path], certificates: Mapping[str, Pair]
 ) -> Generator[PyinfraCommand, None, bool]:
-    try:
-        documents = [each for directory in directories for _, each in manifests.read(directory)]
-        problems = (
-            doors.dmz([each for _, each in manifests.read(directories[-1])], cluster.pod_network)
-            if doors.PUBLIC in doors.of(cluster)
-            else []
-        )
-        # Whether they can be read at all, also where no API says what nodes there are.
-        doors.claimed_twice(documents, {})
-    except manifests.BadManifest as error:
-        yield from refuse(str(error))
-        return False
-    for door, pair in certificates.items():
-        if wrong := unfit(pair):
-            problems.append(f"group_data: door_certificates, {door}, {pair[0]}: {wrong}")
+    labels = {}
+    silent = ""
     try:
         api = cluster_api.connect(cluster)
-    except Trouble as trouble:
-        if state.is_executing:
-            yield from without_api(str(trouble))
-            return False
-    else:
         labels = {each.metadata.name: each.metadata.labels for each in api.core.list_node().items}
-        problems += doors.claimed_twice(documents, labels)
-    if problems:
+    except Trouble as trouble:
+        silent = str(trouble)
+    if problems := wrong(cluster, directories, certificates, labels):
         yield from refuse(*problems)
+        return False
+    if silent and state.is_executing:
+        yield from without_api(silent)
         return False
     return True
 
 
-def unfit(pair: Pair) -> str | None:
-    """Why a user's certificate and key are no use, or None."""
+def wrong(
+    cluster: Cluster,
+    directories: Sequence[Path],
+    certificates: Mapping[str, Pair],
+    labels: Mapping[str, Mapping[str, str]],
+) -> list[str]:
+    """What speaks against the doors, by the files of this machine and the nodes' labels."""
+    result = []
     try:
-        pem, key = (Path(each).expanduser().read_bytes() for each in pair)
-    except OSError as error:
-        return f"{error.filename}: {error.strerror}; correct the path"
-    wrong = doors.unfit(pem, key, datetime.now(UTC))
-    return f"{wrong}; give it another one" if wrong else None
+        documents = [each for directory in directories for _, each in manifests.read(directory)]
+        if doors.PUBLIC in doors.of(cluster):
+            result += door_manifests.dmz(documents, cluster.pod_network, cluster.api_port)
+        result += door_manifests.claimed_twice(documents, labels)
+    except manifests.BadManifest as error:
+        result = [str(error)]
+    return result + fit(certificates)[1]
+
+
+def fit(certificates: Mapping[str, Pair]) -> tuple[dict[str, tuple[bytes, bytes]], list[str]]:
+    """The user's certificates that are good, each with its key, by door; a sentence for each that
+    is not."""
+    good, problems = {}, []
+    for door, pair in certificates.items():
+        where = f"group_data: door_certificates, {door}"
+        try:
+            pem, key = (Path(each).expanduser().read_bytes() for each in pair)
+            # A Secret gets them as text.
+            pem.decode(), key.decode()
+        except OSError as error:
+            problems.append(f"{where}, {error.filename}: {error.strerror}; correct the path")
+        except UnicodeDecodeError:
+            problems.append(f"{where}, {pair[0]}: it is not in PEM, or its key; convert it")
+        else:
+            if fault := doors.unfit(pem, key, datetime.now(UTC)):
+                problems.append(f"{where}, {pair[0]}: {fault}; give it another one")
+            else:
+                good[door] = pem, key
+    return good, problems
 
 
 @operation()
@@ -151,11 +167,16 @@ def _secrets(cluster: Cluster, certificates: Mapping[str, Pair]) -> Generator[Py
             yield from without_api(str(trouble))
             return
         api = None
+    # Looked at here too: whoever acts here may be another host than the one that was refused.
+    own, problems = fit(certificates)
+    if problems:
+        yield from refuse(*problems)
+        return
     todo = []
     for door in doors.of(cluster):
         space = doors.space(door)
         live = _data(api, doors.CERTIFICATE, space)
-        why, wanted = _certificate(cluster, door, certificates.get(door), live)
+        why, wanted = _certificate(cluster, door, own.get(door), live)
         if why:
             host.log(f"Secret {space}/{doors.CERTIFICATE}: {why}")
             todo.append(_secret(doors.CERTIFICATE, space, wanted))
@@ -177,30 +198,31 @@ def _data(api: Api | None, name: str, space: str) -> dict[str, str]:
 
 
 def _certificate(
-    cluster: Cluster, door: str, own: Pair | None, live: Mapping[str, str]
+    cluster: Cluster, door: str, own: tuple[bytes, bytes] | None, live: Mapping[str, str]
 ) -> tuple[str, dict[str, str]]:
     """Why a door's certificate is written (empty: it is as wanted), and what is written."""
     now = datetime.now(UTC)
     there = {key: base64.b64decode(value) for key, value in live.items()}
-    pem, key = there.get("tls.crt"), there.get("tls.key")
-    unfit = doors.unfit(pem, key, now) if live else "there is none"
+    pem, key = there.get("tls.crt", b""), there.get("tls.key", b"")
+    names = doors.names(cluster, door)
+    fault = doors.unfit(pem, key, now) if live else "there is none"
     if own:
-        pem, key = (Path(each).expanduser().read_bytes() for each in own)
-        why = f"the certificate of {own[0]}"
-    elif unfit:
-        why = f"a self-made certificate ({unfit})"
-        pem, key = doors.certificate(doors.names(cluster), now)
-    elif renew := doors.to_renew(pem or b"", now):
+        pem, key = own
+        why = "the certificate that group_data names"
+    elif fault:
+        why = f"a self-made certificate ({fault})"
+        pem, key = doors.certificate(names, now)
+    elif renew := doors.to_renew(pem, names, now):
         why = f"a new self-made certificate ({renew})"
-        pem, key = doors.certificate(doors.names(cluster), now)
-    elif not doors.self_made(pem or b""):
+        pem, key = doors.certificate(names, now)
+    elif not doors.self_made(pem):
         why = "a self-made certificate (group_data names none)"
-        pem, key = doors.certificate(doors.names(cluster), now)
+        pem, key = doors.certificate(names, now)
     else:
         why = "what Traefik reads with it"
     wanted = {
-        "tls.crt": pem or b"",
-        "tls.key": key or b"",
+        "tls.crt": pem,
+        "tls.key": key,
         "certificate.yaml": doors.dynamic(door, own=own is not None).encode(),
     }
     text = {name: value.decode() for name, value in wanted.items()}

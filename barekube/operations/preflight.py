@@ -1,6 +1,6 @@
 """The verdict on all hosts, before anything is changed on any."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from gevent.lock import RLock
@@ -11,6 +11,7 @@ from barekube import preflight, remote, rook, settings, versions
 from barekube.cluster import Cluster
 from barekube.facts.preflight import CheckupFact, Sources, SyncTimes, Unreached
 from barekube.operations import disks as disk_operations
+from barekube.operations import doors as door_operations
 from barekube.operations import packages
 from barekube.operations.order import refuse
 from barekube.preflight import Checkup, Wanted
@@ -18,6 +19,8 @@ from barekube.preflight import Checkup, Wanted
 # What each host said: once while preparing, once while executing.
 _said: dict[tuple[bool, str], Checkup | None] = {}
 _findings: dict[tuple[bool, str], list[str]] = {}
+# What the files of this machine have that is no use, found out at the same times.
+_of_the_site: dict[bool, list[str]] = {}
 _locks: dict[str, RLock] = {}
 
 
@@ -182,15 +185,25 @@ def disks(cluster: Cluster, storage: rook.Storage) -> Generator[StringCommand]:
 
 
 @operation()
-def passed() -> Generator[StringCommand]:
-    """No host has a finding; if one has, all stop, so that nothing is changed anywhere."""
+def passed(
+    cluster: Cluster, directories: Sequence[Path], certificates: Mapping[str, door_operations.Pair]
+) -> Generator[StringCommand]:
+    """No host has a finding; if one has, all stop, so that nothing is changed anywhere.
+
+    What `directories`, of the doors' manifests, and the files of `certificates` have is found on
+    the first host.
+    """
     active = [each for each in settings.hosts() if each in state.active_hosts]
     said = {each.name: _ask(each) for each in active}
     known = {name: one for name, one in said.items() if one is not None}
     masters = [each.name for each in settings.control_plane_hosts()]
     between = preflight.between(known, masters)
     phase = state.is_executing
+    if phase not in _of_the_site:
+        found = door_operations.wrong(cluster, directories, certificates, {})
+        _of_the_site[phase] = found if cluster.workers else []
     all_found = {name: [*_findings[phase, name], *between.get(name, [])] for name in said}
+    all_found[active[0].name] += _of_the_site[phase]
     mine = all_found.get(host.name, [])
     others = sorted(name for name, found in all_found.items() if found and name != host.name)
     if mine:

@@ -383,6 +383,23 @@ def test_what_the_api_refuses_is_named_and_nothing_of_the_stage_is_applied(
     assert "Traceback" not in done.stderr
 
 
+def test_preflight_judges_the_doors_manifests_and_certificates_beside_the_hosts(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    """The public door's policy leaves out Weave's range, and the pods' here is another one."""
+    worker = _WORKER.format(said={"cgroup": "tmpfs"}, answers={})
+    group_data = 'door_certificates = {"internal": ("/nowhere/a.pem", "/nowhere/a.key")}\n'
+    done = _run(pyinfra, tmp_path, f"{_ONE_MASTER}{worker}edge = ['@fake/w-1']\n", group_data)
+    assert _said(done, "cp-1") == [
+        "the public door's policy lets it reach pods by an ipBlock; name 10.244.0.0/16 in its"
+        " except (IPALLOC_RANGE of the network's manifest)",
+        "group_data: door_certificates, internal, /nowhere/a.pem: No such file or directory;"
+        " correct the path",
+    ]
+    assert _said(done, "w-1")[0].startswith("it runs cgroup v1")
+    assert done.status == 1
+
+
 _NULL = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: kube-system, labels: }\n"
 _NO_SPEC = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a, namespace: x}\n"
 _NOWHERE = (

@@ -97,8 +97,10 @@ def secret(name: str, space: str) -> SimpleNamespace:
         raise k8s.ApiException(404, "Not Found")
     data = {}
     if name == doors.CERTIFICATE:
-        pem, key = doors.certificate(["cluster.internal"], datetime.now(UTC))
-        more = doors.dynamic(doors.INTERNAL, own=False).encode()
+        door = space.removeprefix("traefik-")
+        names = doors.names(machines.cluster(), door)
+        pem, key = doors.certificate(names, datetime.now(UTC))
+        more = doors.dynamic(door, own=False).encode()
         data = {"tls.crt": pem, "tls.key": key, "certificate.yaml": more}
     elif name == doors.LOGIN:
         data = {"password": b"p", "login.yaml": b"l"}

@@ -1,15 +1,16 @@
-"""The doors: who carries them, what is online, and when a certificate is made anew."""
+"""The doors: who carries them, and when a certificate is made anew."""
 
-import copy
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import bcrypt
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-from barekube import doors, manifests
+from barekube import doors
 from barekube.cluster import Cluster, Node
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -23,18 +24,6 @@ def _cluster(*nodes: Node) -> Cluster:
     return Cluster("home", "1.37.2", "api.home", 6443, "10.96.0.0/12", PODS, nodes)
 
 
-def _documents(*directories: str) -> list[dict[str, Any]]:
-    return [
-        copy.deepcopy(document)
-        for directory in directories
-        for _, document in manifests.read(Path(directory))
-    ]
-
-
-def _one(documents: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    return next(each for each in documents if each["kind"] == kind)
-
-
 def test_workers_carry_the_internal_door_and_edge_hosts_the_public_one() -> None:
     assert doors.of(_cluster(MASTER, WORKER, EDGE)) == {"internal": [WORKER], "public": [EDGE]}
     assert doors.of(_cluster(MASTER, WORKER)) == {"internal": [WORKER]}
@@ -45,7 +34,7 @@ def test_a_host_that_becomes_edge_is_labelled_and_tainted_and_keeps_other_taints
     phrases, patch = doors.placing(EDGE, {doors.LABEL: "internal"}, [{"key": "x", "effect": "y"}])
     assert phrases == [
         "label node-restriction.kubernetes.io/door: internal -> public",
-        "taint barekube/edge:NoSchedule: set",
+        "taint barekube/edge:NoSchedule: set (pods that run there stay until the node is drained)",
     ]
     assert patch == {
         "metadata": {"labels": {doors.LABEL: "public"}},
@@ -59,83 +48,68 @@ def test_a_host_that_leaves_edge_loses_label_and_taint() -> None:
     assert patch == {"metadata": {"labels": {doors.LABEL: "internal"}}, "spec": {"taints": []}}
 
 
+def test_a_taint_of_another_effect_is_not_the_wanted_one() -> None:
+    weak = {**doors.TAINT, "effect": "PreferNoSchedule"}
+    phrases, patch = doors.placing(EDGE, {doors.LABEL: "public"}, [weak])
+    assert len(phrases) == 1
+    assert patch == {"spec": {"taints": [doors.TAINT]}}
+
+
 def test_a_host_that_is_as_wanted_gets_no_patch() -> None:
     assert doors.placing(EDGE, {doors.LABEL: "public"}, [doors.TAINT]) == ([], {})
     assert doors.placing(MASTER, {}, [{"key": "other"}]) == ([], {})
 
 
-def test_the_doors_as_they_stand_are_apart() -> None:
-    documents = _documents("manifests/traefik", "manifests/traefik/public")
-    labels = {"w-1": {doors.LABEL: "internal"}, "w-2": {doors.LABEL: "public"}, "cp-1": {}}
-    assert doors.claimed_twice(documents, labels) == []
-    assert doors.dmz(_documents("manifests/traefik/public"), PODS) == []
-
-
-def test_a_host_that_two_doors_want_is_named() -> None:
-    documents = _documents("manifests/traefik", "manifests/traefik/public")
-    internal = _one(documents, "DaemonSet")
-    del internal["spec"]["template"]["spec"]["nodeSelector"]
-    assert doors.claimed_twice(documents, {"w-2": {doors.LABEL: "public"}}) == [
-        f"w-2 would carry traefik-internal and traefik-public, which both want its port {port};"
-        " correct their nodeSelector"
-        for port in (80, 443)
-    ]
-
-
-@pytest.mark.parametrize("spec", [None, {}, {"template": {"spec": {"containers": None}}}])
-def test_a_door_that_is_not_written_as_kubernetes_wants_it_is_named(spec: object) -> None:
-    documents = _documents("manifests/traefik/public")
-    _one(documents, "DaemonSet")["spec"] = spec
-    words = "DaemonSet traefik-public/traefik is not written as Kubernetes wants it"
-    with pytest.raises(manifests.BadManifest, match=words):
-        doors.claimed_twice(documents, {})
-    with pytest.raises(manifests.BadManifest, match=words):
-        doors.dmz(documents, PODS)
-
-
-@pytest.mark.parametrize("what", ["served", "reached", "bound"])
-def test_lists_of_what_is_online_that_differ_are_refused(what: str) -> None:
-    documents = _documents("manifests/traefik/public")
-    if what == "served":
-        arguments = _one(documents, "DaemonSet")["spec"]["template"]["spec"]["containers"][0][
-            "args"
-        ]
-        place = next(i for i, each in enumerate(arguments) if "ingress.namespaces" in each)
-        arguments[place] += ",shop"
-    elif what == "reached":
-        policy = next(
-            each
-            for each in documents
-            if each["kind"] == "NetworkPolicy" and each["metadata"]["name"] == "traefik"
-        )
-        peer = policy["spec"]["egress"][0]["to"][0]
-        peer["namespaceSelector"]["matchExpressions"][0]["values"].append("shop")
-    else:
-        _one(documents, "RoleBinding")["metadata"]["namespace"] = "shop"
-    problems = doors.dmz(documents, PODS)
-    assert problems
-    assert all("shop" in each and "namespaces.yaml" in each for each in problems)
-
-
-def test_a_public_door_that_reads_all_namespaces_or_has_an_api_or_reaches_pods_is_refused() -> None:
-    documents = _documents("manifests/traefik/public")
-    _one(documents, "ClusterRoleBinding")["roleRef"]["name"] = "traefik-public"
-    _one(documents, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]["args"].append(
-        "--api=true"
-    )
-    problems = " ".join(doors.dmz(documents, "10.200.0.0/16"))
-    for words in ("every namespace's Secrets", "switch its API on", "name 10.200.0.0/16"):
-        assert words in problems
-
-
-def test_a_self_made_certificate_is_renewed_in_its_last_month_and_a_users_is_not() -> None:
+def test_a_self_made_certificate_is_renewed_in_its_last_month_or_for_other_names() -> None:
     pem, key = doors.certificate(["cluster.internal"], NOW)
     assert doors.unfit(pem, key, NOW) is None
     assert doors.self_made(pem)
-    assert doors.to_renew(pem, NOW + timedelta(days=366)) is None
-    assert doors.to_renew(pem, NOW + timedelta(days=368)) == "it ends on 2027-12-25"
+    assert doors.to_renew(pem, ["cluster.internal"], NOW + timedelta(days=366)) is None
+    later = NOW + timedelta(days=368)
+    assert doors.to_renew(pem, ["cluster.internal"], later) == "it ends on 2027-12-25"
+    assert doors.to_renew(pem, ["a", "b"], NOW) == "it is not for a, b"
     assert doors.unfit(pem, key, NOW + timedelta(days=398)) == "its last day is 2027-12-25"
     assert doors.unfit(pem, key, NOW - timedelta(days=1)) == "it begins on 2026-11-23"
+
+
+def _for(days: int) -> bytes:
+    """A certificate for so many days from NOW on."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW, NOW + timedelta(days=days))
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.mark.parametrize(("days", "well_until"), [(6, 4), (90, 60), (365, 335)])
+def test_a_certificate_is_near_its_end_by_its_own_length(days: int, well_until: int) -> None:
+    pem = _for(days)
+    assert doors.ending(pem, NOW + timedelta(days=well_until, hours=-1)) is None
+    said = doors.ending(pem, NOW + timedelta(days=well_until, hours=1))
+    assert said == f"its last day is {NOW + timedelta(days=days):%Y-%m-%d}"
+
+
+def test_the_public_doors_certificate_says_nothing_of_what_is_inside() -> None:
+    cluster = _cluster(MASTER, WORKER, EDGE)
+    assert doors.names(cluster, "public") == ["public.invalid"]
+    assert doors.names(cluster, "internal")[:2] == ["cluster.internal", "*.cluster.internal"]
+
+
+def test_a_name_that_both_doors_or_somebody_beside_a_page_want_is_named_with_its_ingresses() -> (
+    None
+):
+    wanted = [
+        ("internal", "shop.example.com", "shop/inner"),
+        ("internal", "alone.example.com", "shop/alone"),
+        ("public", "shop.example.com", "online/outer"),
+        ("internal", "network.cluster.internal", "network-page/network-page"),
+        ("internal", "network.cluster.internal", "evil/taken"),
+        ("internal", "traefik.cluster.internal", "evil/taken"),
+    ]
+    assert doors.claims(wanted) == [
+        "Ingress evil/taken wants network.cluster.internal, the name of a page",
+        "Ingress evil/taken wants traefik.cluster.internal, the name of a page",
+        "shop.example.com is wanted by both doors: Ingress shop/inner and, online, online/outer",
+    ]
 
 
 def test_a_key_of_another_certificate_and_files_without_either_are_unfit() -> None:
