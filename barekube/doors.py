@@ -177,6 +177,14 @@ def self_made(pem: bytes) -> bool:
     return any(each.value == _MADE for each in subject)
 
 
+def leaf(pem: bytes) -> bytes:
+    """The certificate, in DER, that is shown before those of its issuers; empty: there is none."""
+    try:
+        return x509.load_pem_x509_certificates(pem)[0].public_bytes(serialization.Encoding.DER)
+    except ValueError:
+        return b""
+
+
 def dynamic(door: str, *, own: bool) -> str:
     """What Traefik reads with the certificate. `own`: it is the user's.
 

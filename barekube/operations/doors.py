@@ -2,6 +2,8 @@
 
 import base64
 import secrets as chance
+import socket
+import ssl
 from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -288,6 +290,21 @@ def ask(
     kind = urllib3.HTTPSConnectionPool if tls else urllib3.HTTPConnectionPool
     with kind("127.0.0.1", tunnel.port, **options) as pool:
         return pool.request("GET", path, headers={"Host": name, **(headers or {})}, redirect=False)
+
+
+def shown(cluster: Cluster, node: Node, name: str) -> bytes:
+    """The certificate, in DER, that the door on `node` shows to another host that asks for `name`.
+
+    Raises OSError if none comes back.
+    """
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    place = "127.0.0.1", _tunnel(cluster, node, 443).port
+    with (
+        socket.create_connection(place, timeout=10) as way,
+        context.wrap_socket(way, server_hostname=name) as secured,
+    ):
+        return secured.getpeercert(binary_form=True) or b""
 
 
 _tunnels: dict[tuple[str, int], Tunnel] = {}

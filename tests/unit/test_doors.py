@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from barekube import doors
+from barekube import doors, kubeadm_config
 from barekube.cluster import Cluster, Node
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -53,6 +53,13 @@ def test_a_taint_of_another_effect_is_not_the_wanted_one() -> None:
     phrases, patch = doors.placing(EDGE, {doors.LABEL: "public"}, [weak])
     assert len(phrases) == 1
     assert patch == {"spec": {"taints": [doors.TAINT]}}
+
+
+def test_a_host_of_edge_has_its_taint_before_it_has_a_pod() -> None:
+    cluster = _cluster(MASTER, WORKER, EDGE)
+    for node, taints in ((EDGE, [doors.TAINT]), (WORKER, [])):
+        text = kubeadm_config.join(cluster, node, "a.b", "sha256:c", cut_off=False)
+        assert yaml.safe_load(text)["nodeRegistration"]["taints"] == taints
 
 
 def test_a_host_that_is_as_wanted_gets_no_patch() -> None:
