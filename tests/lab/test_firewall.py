@@ -21,12 +21,23 @@ EDGE, OUTER = "worker-2", "10.78.0.22"
 # Somebody in the outer network, who is in no inventory; and a way that he tries.
 STRANGER, SERVICE = "10.78.0.99", "10.96.0.1"
 NODE_PORT = 30053
-PORTS = [22, 80, 443, 6443, 6783, 10250, NODE_PORT]
+# Open to anybody; and closed, of which a NodePort, kube-proxy's health, and the network page.
+OPEN, CLOSED = [22, 80, 443], [6443, 6783, 6786, 10250, 10256, NODE_PORT]
+# Nobody listens on it: a host without a firewall says so.
+UDP = 6785
+# A negative number is a port of UDP.
 _SCAN = """
 import socket, sys
 for port in map(int, sys.argv[2:]):
     try:
-        socket.create_connection((sys.argv[1], port), timeout=3).close()
+        if port > 0:
+            socket.create_connection((sys.argv[1], port), timeout=3).close()
+        else:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+                way.settimeout(3)
+                way.connect((sys.argv[1], -port))
+                way.send(b"?")
+                way.recv(9)
         print("open")
     except ConnectionRefusedError:
         print("refused")
@@ -76,13 +87,38 @@ def edge(site: Run, stranger: None) -> None:
 
 
 def _closed() -> None:
-    found = _scan(OUTER, *PORTS)
-    assert found[22] == "open"
-    # The ingress listens on these, once it is there; a refusal was admitted too.
-    assert {found[80], found[443]} <= {"open", "refused"}
-    assert {port: found[port] for port in PORTS[3:]} == dict.fromkeys(PORTS[3:], "silent")
+    assert [_door(scheme) for scheme in ("http", "https")] == ["301", "404"]
+    assert _scan(OUTER, *OPEN) == dict.fromkeys(OPEN, "open")
+    assert _scan(OUTER, *CLOSED, -UDP) == dict.fromkeys([*CLOSED, -UDP], "silent")
     # Nor does it lead on to what is behind it under a port that is open.
     assert _scan(SERVICE, 443) == {443: "silent"}
+    if address := _by_ipv6():
+        # Whether a door listens there is the pod network's affair.
+        assert _scan(address, *CLOSED) == dict.fromkeys(CLOSED, "silent")
+
+
+def _door(scheme: str) -> str:
+    """The status that the door gives a stranger, once its pod runs: after a boot that takes a
+    while."""
+    name, port = "nothing.example.com", {"http": 80, "https": 443}[scheme]
+    asked = ["curl", "-sk", "--max-time", "5", "--resolve", f"{name}:{port}:{OUTER}"]
+    command = inside(*asked, "-o", "/dev/null", "-w", "%{http_code}", f"{scheme}://{name}/")
+    end = time.monotonic() + 180
+    while True:
+        status = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        if status != "000" or time.monotonic() > end:
+            return status
+        time.sleep(1)
+
+
+def _by_ipv6() -> str | None:
+    """The outer card's own address by IPv6, if it and the stranger's have one."""
+    shown = ssh(EDGE, "ip -6 -o address show dev vec1 scope link || true").split()
+    show = ["ip", "-n", NAMESPACE, "-6", "-o", "address", "show", "dev", "br1", "scope", "link"]
+    mine = subprocess.run(show, capture_output=True, text=True, check=False).stdout
+    if "inet6" not in shown or not mine:
+        return None
+    return f"{shown[shown.index('inet6') + 1].partition('/')[0]}%br1"
 
 
 def test_a_stranger_finds_ssh_and_the_doors_and_a_deleted_table_is_drift(
@@ -95,9 +131,11 @@ def test_a_stranger_finds_ssh_and_the_doors_and_a_deleted_table_is_drift(
     assert host_state(EDGE) == before
     # The scan can see: without the table these answer.
     ssh(EDGE, f"nft delete table {firewall.TABLE}")
-    found = _scan(OUTER, *PORTS)
-    assert (found[10250], found[NODE_PORT]) == ("open", "open")
+    found = _scan(OUTER, 10250, 10256, NODE_PORT, -UDP)
+    assert list(found.values()) == ["open", "open", "open", "refused"]
     assert _scan(SERVICE, 443) == {443: "open"}
+    if address := _by_ipv6():
+        assert "silent" not in _scan(address, *CLOSED).values()
     shown = deploy("deploys/host.py", "--dry", "--diff", "--limit", EDGE)
     assert f"table {firewall.TABLE}: loaded, if SSH still opens then" in shown.text
     assert ssh(EDGE, SHOW) == "none\n"

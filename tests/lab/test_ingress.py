@@ -3,13 +3,17 @@
 import base64
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from barekube import doors
 from lab import pod_network
-from lab.hosts import Host, load
+from lab.hosts import GATEWAY, Host, load
 from lab.wires import inside
 from tests.lab.conftest import Run
 
@@ -59,9 +63,12 @@ def _becomes(status: int, address: str, name: str, path: str) -> str:
         time.sleep(0.5)
 
 
-@pytest.mark.parametrize(
+BOTH = pytest.mark.parametrize(
     ("host", "name"), [(INTERNAL, "smoke.cluster.internal"), (PUBLIC, "smoke.example.com")]
 )
+
+
+@BOTH
 def test_an_ingress_by_host_and_by_path_answers_behind_its_door(
     applications: list[str], host: Host, name: str
 ) -> None:
@@ -69,10 +76,31 @@ def test_an_ingress_by_host_and_by_path_answers_behind_its_door(
     assert _becomes(200, host.address, "any.example.org", "/hostname").startswith("smoke-")
 
 
-def test_http_leads_to_https(site: Run) -> None:
-    for host in (INTERNAL, PUBLIC):
-        status, _ = _curl(host.address, "smoke.example.com", "/x", "http")
-        assert status == 301
+@BOTH
+def test_the_application_sees_its_client_and_no_forged_one(
+    applications: list[str], host: Host, name: str
+) -> None:
+    _becomes(200, host.address, name, "/hostname")
+    forged = ["X-Forwarded-For", "X-Real-Ip", "X_Forwarded_For", "X_Auth_User", "X-Auth-User"]
+    headers = [word for each in forged for word in ("-H", f"{each}: 192.0.2.1")]
+    seen = {each: _curl(host.address, name, f"/header?key={each}", *headers) for each in forged}
+    assert seen == {
+        "X-Forwarded-For": (200, GATEWAY),
+        "X-Real-Ip": (200, GATEWAY),
+        "X_Forwarded_For": (200, ""),
+        "X_Auth_User": (200, ""),
+        # What is not the door's passes: the application is asked, and answers.
+        "X-Auth-User": (200, "192.0.2.1"),
+    }
+
+
+@BOTH
+def test_http_leads_to_https(site: Run, host: Host, name: str) -> None:
+    where = ["-o", "/dev/null", "-w", "%{http_code} %{redirect_url}"]
+    options = ["--resolve", f"{name}:80:{host.address}", f"http://{name}/x?y=z"]
+    command = inside("curl", "-s", "--max-time", "10", *where, *options)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"301 https://{name}/x?y=z"
 
 
 def test_what_is_internal_is_not_served_in_public(applications: list[str]) -> None:
@@ -105,11 +133,14 @@ def test_an_ingress_without_a_class_or_in_another_namespace_never_goes_online(
         _FOREIGN.format(name="no-class", space="online", klass=""),
         _FOREIGN.format(name="not-listed", space="smoke", klass="ingressClassName: public"),
     ]
+    last = _FOREIGN.format(name="listed", space="online", klass="ingressClassName: public")
     for text in cases:
         subprocess.run([*applications, "apply", "-f", "-"], input=text, text=True, check=True)
     try:
-        # The internal door shows when they are known.
+        # The internal door shows when it knows them; the public one, when it knows what came after.
+        subprocess.run([*applications, "apply", "-f", "-"], input=last, text=True, check=True)
         _becomes(200, INTERNAL.address, "no-class.example.com", "/header")
+        _becomes(200, PUBLIC.address, "listed.example.com", "/header")
         get = ["-n", "online", "get", "ingress", "no-class", "-o", "jsonpath={.spec}"]
         spec = subprocess.run([*applications, *get], capture_output=True, check=True).stdout
         assert json.loads(spec)["ingressClassName"] == "internal"
@@ -117,8 +148,9 @@ def test_an_ingress_without_a_class_or_in_another_namespace_never_goes_online(
             assert _curl(PUBLIC.address, f"{name}.example.com", "/header")[0] == 404
         assert _curl(PUBLIC.address, "smoke.example.com", "/hostname")[0] == 200
     finally:
-        for text in cases:
-            subprocess.run([*applications, "delete", "-f", "-"], input=text, text=True, check=True)
+        for text in (*cases, last):
+            delete = [*applications, "delete", "--ignore-not-found", "-f", "-"]
+            subprocess.run(delete, input=text, text=True, check=True)
 
 
 @pytest.mark.parametrize(
@@ -147,9 +179,112 @@ def test_the_pages_are_behind_a_login_whose_password_is_in_a_secret(
     assert "http" in json.loads(body)
 
 
-def test_a_door_speaks_tls_of_1_2_at_least(site: Run) -> None:
-    for options, status in ((("--tls-max", "1.1"), 0), (("--tls-max", "1.2"), 404)):
-        assert _curl(PUBLIC.address, "nothing.example.com", "/", *options)[0] == status
+# Speaks one version of TLS, however weak, to a door; or, given a certificate and its key, to a
+# server of its own that takes 1.1.
+_TLS = """
+import socket, ssl, sys, threading
+address, port, version, *pair = sys.argv[1:]
+if pair:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*pair)
+    server.set_ciphers("ALL:@SECLEVEL=0")
+    server.minimum_version = ssl.TLSVersion.TLSv1_1
+    listener = socket.create_server((address, 0))
+    port = listener.getsockname()[1]
+    def serve():
+        server.wrap_socket(listener.accept()[0], server_side=True).recv(1)
+    threading.Thread(target=serve, daemon=True).start()
+client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+client.set_ciphers("ALL:@SECLEVEL=0")
+client.minimum_version = client.maximum_version = ssl.TLSVersion[version]
+try:
+    with (
+        socket.create_connection((address, int(port)), 10) as way,
+        client.wrap_socket(way, server_hostname="nothing.example.com") as secured,
+    ):
+        print(secured.version())
+        print(ssl.DER_cert_to_PEM_cert(secured.getpeercert(True)))
+except ssl.SSLError as error:
+    print(error.reason)
+"""
+
+
+def _tls(*words: str) -> list[str]:
+    """The version that was agreed on, and the lines of the certificate that was shown; or what
+    was said instead."""
+    command = [sys.executable, "-W", "ignore", "-c", _TLS, *words]
+    # The server of its own is beside it, the doors are seen from the lab's gateway.
+    command = command if words[0] == "127.0.0.1" else inside(*command)
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+
+
+def test_a_door_speaks_tls_of_1_2_at_least(site: Run, tmp_path: Path) -> None:
+    files = [tmp_path / "made.pem", tmp_path / "made.key"]
+    for file, content in zip(files, doors.certificate(["a"], datetime.now(UTC)), strict=True):
+        file.write_bytes(content)
+    assert _tls("127.0.0.1", "0", "TLSv1_1", *map(str, files))[0] == "TLSv1.1"
+    for host in (INTERNAL, PUBLIC):
+        # It is the door that says no.
+        assert _tls(host.address, "443", "TLSv1_1")[0] == "TLSV1_ALERT_PROTOCOL_VERSION"
+        assert _tls(host.address, "443", "TLSv1_2")[0] == "TLSv1.2"
+        assert _tls(host.address, "443", "TLSv1_3")[0] == "TLSv1.3"
+
+
+@pytest.mark.parametrize(("host", "door"), [(INTERNAL, "internal"), (PUBLIC, "public")])
+def test_a_door_shows_the_certificate_of_its_secret(
+    site: Run, kubectl: list[str], host: Host, door: str
+) -> None:
+    get = ["-n", f"traefik-{door}", "get", "secret", "certificate", "-o", "json"]
+    secret = json.loads(subprocess.run([*kubectl, *get], capture_output=True, check=True).stdout)
+    kept = base64.b64decode(secret["data"]["tls.crt"]).decode()
+    shown = "\n".join(_tls(host.address, "443", "TLSv1_2")[1:])
+    assert shown.strip() == kept.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [
+        ("traefik.cluster.internal", "/api/overview"),
+        pytest.param(
+            "network.cluster.internal",
+            "/",
+            marks=pytest.mark.skipif(
+                pod_network.manifests() != pod_network.WEAVE, reason="the page is Weave's"
+            ),
+        ),
+    ],
+)
+def test_an_ingress_that_takes_a_pages_name_is_sent_nothing(
+    applications: list[str], name: str, page: str
+) -> None:
+    # By its other name it shows when it is known.
+    taken = _TAKEN.format(name=name)
+    subprocess.run([*applications, "apply", "-f", "-"], input=taken, text=True, check=True)
+    try:
+        _becomes(200, INTERNAL.address, "taken.example.com", "/hostname")
+        assert _curl(INTERNAL.address, name, page)[0] == 401
+        assert _curl(INTERNAL.address, name, "/hostname")[0] == 401
+    finally:
+        subprocess.run([*applications, "delete", "-f", "-"], input=taken, text=True, check=True)
+
+
+_TAKEN = """
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: taken, namespace: smoke}}
+spec:
+  ingressClassName: internal
+  rules:
+    - host: {name}
+      http: &all
+        paths:
+          - path: /
+            pathType: Prefix
+            backend: {{service: {{name: smoke, port: {{number: 80}}}}}}
+    - host: taken.example.com
+      http: *all
+"""
 
 
 _PROBE = """

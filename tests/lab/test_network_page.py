@@ -1,5 +1,6 @@
 """The network page's servers beside the real Weave, and the page behind the internal door."""
 
+import base64
 import json
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import pytest
 
 from lab import hosts as lab_hosts
 from lab import pod_network
+from lab.wires import inside
 from tests.lab.recorder import ssh
 
 PORT = 6786
@@ -45,6 +47,27 @@ def _ask(client: str, server: str, path: str, method: str = "GET") -> tuple[int,
 def _through_the_service(kubectl: list[str], path: str) -> str:
     command = [*kubectl, "get", "--raw", f"{SERVICE}/{path}"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_page_is_behind_the_login_of_the_pages(kubectl: list[str]) -> None:
+    get = ["-n", "traefik-internal", "get", "secret", "pages-login", "-o", "json"]
+    secret = json.loads(subprocess.run([*kubectl, *get], capture_output=True, check=True).stdout)
+    login = f"admin:{base64.b64decode(secret['data']['password']).decode()}"
+    name, address = "network.cluster.internal", _addresses(["worker-1"])["worker-1"]
+    asked = ["curl", "-sk", "--max-time", "10", "--resolve", f"{name}:443:{address}"]
+    for path in ("/", "/cgi-bin/report"):
+        for user, status in (("", "401"), ("admin:wrong", "401"), (login, "200")):
+            words = [
+                *asked,
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                *(["-u", user] if user else []),
+            ]
+            command = inside(*words, f"https://{name}{path}")
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            assert done.stdout == status, (path, user)
 
 
 def _partners(report: dict[str, Any]) -> dict[str, Any]:

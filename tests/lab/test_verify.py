@@ -61,8 +61,9 @@ def test_a_whole_cluster_passes_and_nothing_is_left_not_even_of_a_crash(
     assert summed
     count, pairs = len(names), len(names) * (len(names) - 1)
     # Without Weave its three checks are named as not made, and without Rook its two.
-    # Four of each door, two more of each, the network page, and all certificates at once.
-    doors = 2 * (4 + 2) + WEAVE + 1
+    # Five of each door, two more of each, two of the network page, and all certificates and all
+    # names at once.
+    doors = 2 * (5 + 2) + 2 * WEAVE + 2
     assert int(summed[1]) == (8 if not WEAVE else 11) * count + pairs + doors
     assert int(summed[2]) == (0 if WEAVE else 3 * count) + 2
     assert subprocess.run(there, capture_output=True, check=False).returncode != 0
@@ -106,7 +107,8 @@ def _ingress_by_path_is_gone(kubectl: list[str]) -> bool:
     return subprocess.run([*kubectl, *words], capture_output=True, check=False).returncode == 0
 
 
-# What is internal is put online under its own name, and by a certificate that is not there.
+# What is internal is put online under its own name, and by a certificate that is not there; the
+# path of the other one is asked for by nobody.
 _MISTAKES = """
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -122,7 +124,24 @@ spec:
           - path: /
             pathType: Prefix
             backend: {service: {name: smoke, port: {number: 80}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: rightful, namespace: online}
+spec:
+  ingressClassName: internal
+  rules:
+    - host: smoke.cluster.internal
+      http:
+        paths:
+          - path: /nowhere
+            pathType: Prefix
+            backend: {service: {name: smoke, port: {number: 80}}}
 """
+_CLASH = (
+    "smoke.cluster.internal is wanted by both doors: Ingress online/rightful and, online,"
+    " online/mistaken"
+)
 
 
 def test_a_service_a_node_port_a_host_port_a_door_and_a_policy_are_each_seen_where_they_fail(
@@ -150,18 +169,19 @@ def test_names_a_policy_and_what_is_online_by_mistake_are_each_seen(
     subprocess.run([*kubectl, "apply", "-f", "-"], input=_MISTAKES, text=True, check=True)
     try:
         with _wrong(kubectl, _policy_is_gone), _rule("worker-1", "prerouting", _NO_HTTP):
-            found = _failed(deploy("deploys/verify.py", "-y"))
+            run = deploy("deploys/verify.py", "-y")
     finally:
-        delete = [*kubectl, "-n", "online", "delete", "ingress", "mistaken"]
+        delete = [*kubectl, "-n", "online", "delete", "ingress", "mistaken", "rightful"]
         subprocess.run(delete, check=True)
         subprocess.run([*scale, "--replicas=2"], check=True)
         wait = [*kubectl, "-n", "kube-system", "rollout", "status", "deployment/coredns"]
         subprocess.run(wait, check=True, timeout=180)
     wanted = {name: {"DNS", *(["policy keeps out"] if WEAVE else [])} for name in names}
-    wanted["cp-1"].add("doors' certificates")
+    wanted["cp-1"] |= {"doors' certificates", "doors' names"}
     wanted["worker-1"].add("http to https")
     wanted["worker-2"].add("nothing internal")
-    assert found == wanted
+    assert _failed(run) == wanted
+    assert _CLASH in run.text
 
 
 # The door's port, and not that of a Service behind it.
