@@ -9,7 +9,8 @@ cluster_name = "barekube"
 kubernetes_version = versions.KUBERNETES
 
 # The name and port by which nodes reach the API. None: api.<cluster_name>. It stands in
-# /etc/hosts of every node and in the certificates, so that more control planes can come later.
+# /etc/hosts of every node and in the certificates, so that more control planes can come later. The
+# public door's policy names the port too (manifests/traefik/public/public.yaml).
 api_name = None
 api_port = 6443
 
