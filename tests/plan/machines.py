@@ -113,7 +113,7 @@ def checkup(name: str, address: str, ca: str, packages_there: Mapping[str, str])
         "machine_id": hashlib.md5(name.encode()).hexdigest(),
         "addresses": address,
         "ca": ca,
-        "var": "30000000",
+        "room": "/var:30000000:/",
         "routes": "eth0:000200C0:00FFFFFF",
         **{f"package.{package}": f"hold {version}" for package, version in packages_there.items()},
         "ours": "/etc/apt/sources.list.d/barekube-containerd.sources" if packages_there else "",

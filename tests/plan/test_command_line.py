@@ -330,10 +330,10 @@ _FULL = """
 from tests.plan import machines
 
 control_plane = [machines.bare("cp-1", "192.0.2.11")]
-workers = [machines.bare("w-1", "192.0.2.21", {"var": "5000000"})]
+workers = [machines.bare("w-1", "192.0.2.21", {"room": "/var:5000000:/"})]
 """
 _NO_ROOM = (
-    "it has 4.9 GB free under /var and a node needs 20; make room, or mount a larger disk there"
+    "it has 5.1 GB free under /var and a node needs 20; make room, or mount a larger disk there"
 )
 
 

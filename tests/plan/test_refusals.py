@@ -58,9 +58,9 @@ def _said(done: Result, host: str) -> list[str]:
             id="an MTU that is too small",
         ),
         pytest.param(
-            {"var": "5000000"},
+            {"room": "/var:5000000:/ /var/lib/kubelet:5000000:/"},
             {},
-            "it has 4.9 GB free under /var and a node needs 20; make room, or mount a larger disk"
+            "it has 5.1 GB free under /var and a node needs 20; make room, or mount a larger disk"
             " there",
             id="no room",
         ),
@@ -90,10 +90,14 @@ def _said(done: Result, host: str) -> list[str]:
                 {"firewalls": unit},
                 {},
                 f"{unit} is active and would drop what nodes say to each other, or their rules"
-                f" with its own; run `systemctl disable --now {unit}` on it",
+                f" with its own; run `{remedy}` on it",
                 id=unit,
             )
-            for unit in ("ufw.service", "firewalld.service", "nftables.service")
+            for unit, remedy in [
+                ("ufw", "ufw disable"),
+                ("firewalld.service", "systemctl disable --now firewalld.service"),
+                ("nftables.service", "systemctl disable --now nftables.service"),
+            ]
         ),
         *(
             pytest.param(
@@ -187,6 +191,17 @@ def test_an_even_number_of_control_planes_is_refused_for_a_new_cluster(
     ]
     assert done.status == 1
     assert done.changing_commands == []
+
+
+def test_hosts_of_the_command_line_have_no_control_plane(pyinfra: Pyinfra) -> None:
+    done = pyinfra("@fake/a,@fake/b", "deploys/preflight.py", "-y", "--debug")
+    assert (
+        "--> no host of this run's inventory is a control plane; name a file whose control_plane"
+        " has one, as `pyinfra inventory.py ...`\n--> Summary:\n"
+    ) in done.stderr
+    assert done.status == 1
+    assert done.changing_commands == []
+    assert "Traceback" not in done.stderr
 
 
 def test_a_slow_etcd_disk_is_a_warning_and_no_more(pyinfra: Pyinfra, tmp_path: Path) -> None:
