@@ -90,10 +90,9 @@ class Sources(FactBase[Downloads | None]):
         said: list[str | QuoteString] = []
         for number, url in enumerate(everything):
             kept = f'"$d/{number}"'
-            if number < len(urls):
-                said += [f"[ -e {kept} ] || echo silent", url, ";"]
-            else:
+            if number >= len(urls):
                 said += [f"[ ! -e {kept} ] || echo key", url, f"$(base64 -w0 {kept});"]
+            said += [f"[ -e {kept} ] || echo silent", url, ";"]
         return StringCommand(
             "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT; printf %s",
             QuoteString(ca),
@@ -113,7 +112,12 @@ class Sources(FactBase[Downloads | None]):
         lines = [line.split() for line in output[:-1]]
         return Downloads(
             [words[1] for words in lines if words[0] == "silent"],
-            {words[1]: b64decode(words[2]).decode() for words in lines if words[0] == "key"},
+            # Whatever is there under a key's name: a page, a key that is not armoured, nothing.
+            {
+                words[1]: b64decode("".join(words[2:])).decode(errors="replace")
+                for words in lines
+                if words[0] == "key"
+            },
         )
 
 

@@ -50,7 +50,10 @@ def _own_findings(other: Host, said: Checkup | None) -> list[str]:
             "its SSH server forwards no port, by which the API is reached; set AllowTcpForwarding"
             " yes (or local) in its sshd_config"
         )
-    return result + ([] if result else _sources(other, said))
+    # Where it is known what they are.
+    release = said.release in preflight.RELEASES.get(said.distribution, ())
+    known = said.root and release and preflight.architecture(said)
+    return result + (_sources(other, said) if known else [])
 
 
 def _sources(other: Host, said: Checkup) -> list[str]:

@@ -266,7 +266,7 @@ def _upgradable() -> dict[Any, Any]:
     images = [f"image registry.k8s.io/kube-{each}:v{versions.KUBERNETES}" for each in names]
     return {
         "-path /etc/kubernetes/tmp": [*images, "end"],
-        "sed -n '/BEGIN CERT": ["var 20000000 40000000", f"clock {time.time()}", "end"],
+        "sed -n '/BEGIN CERT": ["disk /var 20000000 40000000 /", f"clock {time.time()}", "end"],
         "apt-cache": [
             *(f"{each}={v}" for v in ("1.37.2-1.1", "1.37.3-1.1") for each in _OFFERED),
             "end",

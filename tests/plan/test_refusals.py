@@ -156,6 +156,29 @@ def test_a_host_outside_the_limit_that_does_not_answer_is_a_warning_to_a_new_one
     assert done.status == 0
 
 
+def test_a_source_that_does_not_answer_is_said_beside_what_else_is_wrong(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    said = {"trusts": "1", "memory": "512000"}
+    worker = _WORKER.format(said=said, answers={_APT: [f"silent {_APT}", "end"]})
+    done = _run(pyinfra, tmp_path, _ONE_MASTER + worker)
+    assert _said(done, "w-1") == [
+        "it has 500 MB of memory and a worker needs 900; add some",
+        f"{_APT} does not answer; mend its network, or group_data's source",
+    ]
+    assert done.status == 1
+
+
+def test_sources_of_an_unknown_system_are_not_guessed(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    said = {"trusts": "1", "release": "11"}
+    done = _run(pyinfra, tmp_path, _ONE_MASTER + _WORKER.format(said=said, answers={}))
+    assert _said(done, "w-1") == [
+        "debian 11 is not supported; install Debian 12 and 13, Ubuntu 22.04 to 26.04, Raspberry Pi"
+        " OS 12 and 13"
+    ]
+    assert "download-file" not in done.stderr
+
+
 def test_a_machine_without_ca_certificates_says_when_its_sources_are_tried(
     pyinfra: Pyinfra, tmp_path: Path
 ) -> None:
