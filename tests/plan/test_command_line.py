@@ -55,7 +55,17 @@ _ONE = 'control_plane = [("metal-1", {"address": "192.0.2.1"})]\n'
             "{folder}/group_data/all.py, line 2: '(' was never closed; correct it",
         ),
         (_ONE + "workers = [", {}, "{inventory}, line 2: '[' was never closed; correct it"),
-        (_ONE + "x = tru", {}, "{inventory}: NameError: name 'tru' is not defined; correct it"),
+        (
+            _ONE + "x = tru",
+            {},
+            "{inventory}, line 2: NameError: name 'tru' is not defined; correct it",
+        ),
+        (
+            _ONE,
+            {"all": "from barekube import versions\n\nkubernetes_version = versions.KUBERNETE"},
+            "{folder}/group_data/all.py, line 3: AttributeError: module 'barekube.versions' has no"
+            " attribute 'KUBERNETE'; correct it",
+        ),
         (
             "workers = [('w-1', {'ssh_hostnam': '192.0.2.1'})]\ncontrol_plane = ['cp-1']",
             {},

@@ -258,6 +258,19 @@ def test_a_slow_etcd_disk_is_a_warning_and_no_more(pyinfra: Pyinfra, tmp_path: P
             " comes from IPALLOC_RANGE of the network's manifest; take it out there",
         ),
         (
+            "cluster_configuration = {'controllerManager': {'extraArgs': [{'name': 'v', 'value':"
+            " '2'}, {'name': 'cluster-cidr', 'value': '10.0.0.0/8'}]}}",
+            "group_data: cluster_configuration has controllerManager.extraArgs cluster-cidr"
+            " ('10.0.0.0/8'), which comes from IPALLOC_RANGE of the network's manifest; take it"
+            " out there",
+        ),
+        (
+            "cluster_configuration = {'apiServer': {'extraArgs': [{'name':"
+            " 'service-cluster-ip-range', 'value': '10.0.0.0/16'}]}}",
+            "group_data: cluster_configuration has apiServer.extraArgs service-cluster-ip-range"
+            " ('10.0.0.0/16'), which comes from service_network; take it out there",
+        ),
+        (
             "kube_proxy_configuration = {'clusterCIDR': '10.0.0.0/8'}",
             "group_data: kube_proxy_configuration has clusterCIDR '10.0.0.0/8' and pods get"
             " addresses of 10.244.0.0/16 (IPALLOC_RANGE of the network's manifest); take it out",

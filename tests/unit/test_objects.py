@@ -127,8 +127,9 @@ def test_an_object_whose_namespace_comes_with_it_is_judged_in_another_one(
         sent.append((body["metadata"]["namespace"], options.get("dry_run")))
         return apply(body, **options)
 
-    def find(name: str, namespace: str) -> Any:  # noqa: ANN401
-        return SimpleNamespace(to_dict=dict) if there and namespace == "default" else get()
+    def find(**options: object) -> Any:  # noqa: ANN401
+        taken = there and options["namespace"] == "default"
+        return SimpleNamespace(to_dict=dict) if taken else get()
 
     kind.server_side_apply, kind.get = keep, find  # type: ignore[method-assign]
     api = _api(Namespace=_Kind(namespaced=False), ConfigMap=kind)
