@@ -123,7 +123,7 @@ class Sources(FactBase[Downloads | None]):
 
 # Refused is good: the packet came there and back. A datagram is answered by "port unreachable";
 # "mtu" is one of so many bytes, which must not be cut up (IP_PMTUDISC_PROBE). A closed TCP port
-# answers by a reset: "port unreachable", which IP_RECVERR keeps, is a firewall's word there.
+# answers by a reset: "port unreachable" (in MSG_ERRQUEUE) is a firewall's word there.
 _REACH = r"""
 use Socket; my @all;
 for (@ARGV) {
@@ -131,7 +131,7 @@ for (@ARGV) {
   socket(my $s, PF_INET, $kind eq "tcp" ? SOCK_STREAM : SOCK_DGRAM, 0) or die;
   fcntl($s, 4, 04000);
   my $tcp = $kind eq "tcp";
-  $tcp ? setsockopt($s, 0, 11, 1) : setsockopt($s, 0, 10, 3);
+  setsockopt($s, 0, 10, 3) if !$tcp;
   # In progress, or refused: a socket that was given no way at all looks like one that has one.
   my $begun = connect($s, pack_sockaddr_in($port, inet_aton($address))) || $! == 115 || $! == 111;
   push @all, {s => $s, name => $_, tcp => $tcp, done => !$begun, size => ($size // 29) - 28};
