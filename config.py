@@ -7,6 +7,7 @@ import ast
 import io
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -46,7 +47,9 @@ def read(path: Path) -> tuple[dict[str, object], list[str]]:
     except SyntaxError as error:
         return {}, [f"{path}, line {error.lineno}: {error.msg}; correct it"]
     except Exception as error:
-        return {}, [f"{path}: {type(error).__name__}: {error}; correct it"]
+        lines = [at for at in traceback.extract_tb(error.__traceback__) if at.filename == str(path)]
+        line = f", line {lines[-1].lineno}" if lines else ""
+        return {}, [f"{path}{line}: {type(error).__name__}: {error}; correct it"]
     imported = {
         (each.asname or each.name).partition(".")[0]
         for node in tree.body

@@ -65,25 +65,37 @@ class Cluster:
 
 
 # Settings of kubeadm's that have a name of their own in barekube -> that name.
+_SERVICES, _PODS = "service_network", "IPALLOC_RANGE of the network's manifest"
 _NAMED = {
     ("clusterName",): "cluster_name",
     ("kubernetesVersion",): "kubernetes_version",
     ("controlPlaneEndpoint",): "api_name and api_port",
-    ("networking", "serviceSubnet"): "service_network",
-    ("networking", "podSubnet"): "IPALLOC_RANGE of the network's manifest",
+    ("networking", "serviceSubnet"): _SERVICES,
+    ("networking", "podSubnet"): _PODS,
 }
+# So have arguments of the servers' that kubeadm makes of these.
+_NAMED_ARGUMENTS = {"service-cluster-ip-range": _SERVICES, "cluster-cidr": _PODS}
+
+
+def _value(cluster: Cluster, *path: str) -> Any:  # noqa: ANN401
+    value: Any = cluster.cluster_configuration
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def contradiction(cluster: Cluster) -> str | None:
     """A sentence if group_data's kubeadm settings say what is said, or read, somewhere else."""
-    for path, name in _NAMED.items():
-        value: Any = cluster.cluster_configuration
-        for key in path:
-            value = value.get(key) if isinstance(value, Mapping) else None
+    said = [(".".join(path), _value(cluster, *path), name) for path, name in _NAMED.items()]
+    for server in ("apiServer", "controllerManager"):
+        for each in _value(cluster, server, "extraArgs") or []:
+            if name := _NAMED_ARGUMENTS.get(each["name"]):
+                said.append((f"{server}.extraArgs {each['name']}", each["value"], name))
+    for where, value, name in said:
         if value is not None:
             return (
-                f"group_data: cluster_configuration has {'.'.join(path)} ({value!r}), which comes"
-                f" from {name}; take it out there"
+                f"group_data: cluster_configuration has {where} ({value!r}), which comes from"
+                f" {name}; take it out there"
             )
     pods = cluster.kube_proxy_configuration.get("clusterCIDR", cluster.pod_network)
     if pods != cluster.pod_network:

@@ -30,14 +30,23 @@ class BadManifest(Exception):
 
 
 def read(directory: Path) -> list[tuple[str, Object]]:
-    """(file, object) of every document in the directory's *.yaml, in the order of their names.
+    """(file, object) of every document in the directory's *.yaml, in the order of their names;
+    hidden files, as editors leave them, are passed over.
 
     Raises BadManifest if there is none, or one that is not YAML or no object.
     """
     result = []
-    for path in sorted(directory.glob("*.yaml")):
+    for path in sorted(directory.glob("[!.]*.y*ml")):
+        if path.suffix == ".yml":
+            raise BadManifest(f"{path} is not read; end its name with .yaml, or move it away")
+        if path.suffix != ".yaml":
+            continue
         try:
             documents = list(yaml.safe_load_all(path.read_text()))
+        except OSError as error:
+            raise BadManifest(
+                f"{path} cannot be read ({error.strerror}); bring it back or remove it"
+            ) from None
         except (yaml.YAMLError, ValueError) as error:
             raise BadManifest(f"{path}{_mistake(error)}; correct it") from None
         for document in documents:

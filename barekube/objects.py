@@ -9,7 +9,12 @@ from typing import Any
 
 from gevent.pool import Pool
 from kubernetes.client.exceptions import ApiException
-from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError, ResourceNotFoundError
+from kubernetes.dynamic.exceptions import (
+    DynamicApiError,
+    ForbiddenError,
+    NotFoundError,
+    ResourceNotFoundError,
+)
 
 from barekube import manifests
 from barekube.api import AT_ONCE, Api
@@ -58,7 +63,10 @@ def compared(
             if kind.namespaced and not document["metadata"].get("namespace"):
                 return manifests.NO_NAMESPACE
             before = there.get(manifests.title(document)) or _live(kind, document)
-            return before, sent(kind, document, dry_run=True)
+            try:
+                return before, sent(kind, document, dry_run=True)
+            except NotFoundError as error:
+                return _elsewhere(kind, document) or error
         except _CANNOT_SAY as error:
             return error
 
@@ -82,6 +90,23 @@ def compared(
         else:
             troubles.append(f"{file}: {manifests.title(document)}: {_trouble(answer, space)}")
     return todo, troubles
+
+
+def _elsewhere(kind: Any, document: manifests.Object) -> Exception | None:  # noqa: ANN401
+    """Why the API refuses an object whose namespace is not there, by a dry run in another one.
+
+    What that namespace itself has or forbids (an object of that name, quotas) says nothing.
+    """
+    trial = {**document, "metadata": {**document["metadata"], "namespace": "default"}}
+    if _live(kind, trial) is not None:
+        return None
+    try:
+        sent(kind, trial, dry_run=True)
+    except (ForbiddenError, NotFoundError):
+        return None
+    except _CANNOT_SAY as error:
+        return error
+    return None
 
 
 def _trouble(error: Exception, space: str | None) -> str:

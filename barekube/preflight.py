@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-import statistics
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from packaging.version import InvalidVersion, Version
 
 from barekube import versions
 from barekube.rook import ARCHITECTURES
-from barekube.traces import even_number
 
 # ID of /etc/os-release -> VERSION_ID. Debian 12 and 13 are run in the lab; Ubuntu and Raspberry
 # Pi OS (which calls itself debian, on 32 bits raspbian) from recorded facts only.
@@ -25,27 +23,54 @@ _NAMES = "Debian 12 and 13, Ubuntu 22.04 to 26.04, Raspberry Pi OS 12 and 13"
 FOREIGN = ("/etc/rancher/k3s", "/var/lib/rancher/rke2", "/var/lib/k0s", "/var/snap/microk8s")
 # Packages that bring or use a containerd; only the first is ours.
 CONTAINERDS = ("containerd.io", "containerd", "docker.io", "docker-ce")
+# What a containerd is known by that came by no package: from its own archive, or from a snap.
+FOREIGN_CONTAINERDS = (
+    "/usr/local/bin/containerd",
+    "/usr/local/lib/systemd/system/containerd.service",
+    "/etc/systemd/system/containerd.service",
+    "/var/snap/docker",
+)
 # Units that make swap at every boot, past swap.target.
-SWAP_UNITS = ("dphys-swapfile.service", "zramswap.service", "rpi-zram-writeback.timer")
-# Units that take or drop what is ours in the kernel's tables.
-FIREWALLS = ("firewalld.service", "nftables.service", "ufw.service")
-_VAR_MB = 20_000
+SWAP_UNITS = (
+    "dphys-swapfile.service",
+    "swapspace.service",
+    "zram-config.service",
+    "zramswap.service",
+    "rpi-zram-writeback.timer",
+)
+# Units that take or drop what is ours in the kernel's tables, and what ends each. The unit of ufw
+# is none: it is there, and does nothing, where ufw is not enabled.
+_NFTABLES, UFW = "nftables.service", "ufw"
+FIREWALLS = {
+    "firewalld.service": "systemctl disable --now firewalld.service",
+    _NFTABLES: f"systemctl disable --now {_NFTABLES}",
+    UFW: "ufw disable",
+}
+# MB (10^6 bytes) that must be free, by directory; all but the first where it is a disk of its own.
+ROOM = {
+    "/var": 20_000,
+    "/var/lib/containerd": 20_000,
+    "/var/lib/kubelet": 2_000,
+    "/var/lib/etcd": 2_000,
+}
 # etcd's own advice for its disk (etcd.io, "hardware"), in milliseconds.
 SYNC_LIMIT = 10.0
+# No private network is wider: a shorter prefix is a part of the way to everything.
+_WIDE = 8
 _OLDEST_KERNEL = Version("5.15")
 _CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 # kubeadm's own limit for a control plane (NumCPU, Mem), and what is left of 1 GiB on a board whose
 # firmware and graphics take their share: the least that a worker can do with.
 _CONTROL_PLANE_MB, WORKER_MB, _CONTROL_PLANE_CPUS = 1700, 900, 2
-_CLOCK_LIMIT = 30.0
 
 
 @dataclass(frozen=True)
 class Checkup:
     """What one host said. `offset` is its clock less the controller's, in seconds; `ca` the
     SHA-256 of its /etc/kubernetes/pki/ca.crt, or empty; `held` are packages; `ours`: we installed
-    its containerd; `routes` maps a network to the card that leads there; `cores` are the numbers by
-    which an ARM CPU names its cores."""
+    its containerd; `room` are the MB free on the disks of ROOM's directories; `routes` maps a
+    network to the card that leads there; `cores` are the numbers by which an ARM CPU names its
+    cores."""
 
     root: bool
     machine: str
@@ -65,7 +90,7 @@ class Checkup:
     packages: Mapping[str, str]
     held: frozenset[str]
     ours: bool
-    var_mb: int
+    room: Mapping[str, int]
     routes: Mapping[ipaddress.IPv4Network, str]
     firewalls: tuple[str, ...]
     swap_units: tuple[str, ...]
@@ -99,7 +124,7 @@ class Checkup:
             packages={k: v[-1] for k, v in packages.items() if v[0] in ("install", "hold")},
             held=frozenset(k for k, v in packages.items() if v[0] == "hold"),
             ours=bool(values.get("ours")),
-            var_mb=int(values.get("var") or 0) // 1024,
+            room=_room_of(values.get("room", "")),
             routes=dict(_route(text) for text in values.get("routes", "").split()),
             firewalls=tuple(each for each in FIREWALLS if each in units["firewalls"]),
             swap_units=tuple(each for each in SWAP_UNITS if each in units["swap"]),
@@ -107,6 +132,17 @@ class Checkup:
             offset=float(values.get("clock") or now) - now,
             cores=tuple(values.get("cores", "").split()),
         )
+
+
+def _room_of(text: str) -> dict[str, int]:
+    """From "/var:20000000:/ ...", a directory, the KiB free, and the disk, as df has them."""
+    result: dict[str, int] = {}
+    disks = set()
+    for directory, free, disk in (each.split(":") for each in text.split()):
+        if disk not in disks and free.isdigit():
+            result[directory] = int(free) * 1024 // 10**6
+        disks.add(disk)
+    return result
 
 
 def _route(text: str) -> tuple[ipaddress.IPv4Network, str]:
@@ -147,7 +183,18 @@ def findings(host: Checkup, wanted: Wanted) -> list[str]:
 
 def _others(host: Checkup) -> list[str]:
     """What somebody else has there that would work against us."""
-    result = [f"{path} is of another Kubernetes; remove that first" for path in host.foreign]
+    result = [
+        f"{path} is of another Kubernetes; remove that first"
+        for path in host.foreign
+        if path in FOREIGN
+    ]
+    if not host.ours:
+        result += [
+            f"{path} is of a containerd that is not ours to configure; stop and remove that first,"
+            " or take another machine"
+            for path in host.foreign
+            if path in FOREIGN_CONTAINERDS
+        ]
     there = [] if host.ours else [name for name in CONTAINERDS[1:] if name in host.packages]
     if there:
         result.append(
@@ -161,7 +208,7 @@ def _others(host: Checkup) -> list[str]:
         )
     result += [
         f"{unit} is active and would drop what nodes say to each other, or their rules with its"
-        f" own; run `systemctl disable --now {unit}` on it"
+        f" own; {_without(unit, node=bool(host.ca))}"
         for unit in host.firewalls
     ]
     result += [
@@ -169,6 +216,17 @@ def _others(host: Checkup) -> list[str]:
         for unit in host.swap_units
     ]
     return result
+
+
+def _without(firewall: str, *, node: bool) -> str:
+    """How a host is rid of a firewall."""
+    if node and firewall == _NFTABLES:
+        # Debian's unit ends with `nft flush ruleset`.
+        return (
+            f"run `systemctl disable {firewall}` on it (--now would drop the rules of its pods"
+            " too), then deploys/maintain.py --data reboot=true on it"
+        )
+    return f"run `{FIREWALLS[firewall]}` on it"
 
 
 def _version(host: Checkup, wanted: Wanted) -> list[str]:
@@ -190,19 +248,28 @@ def other_version(deb: str | None, wanted: str) -> str | None:
 
 def _room(host: Checkup, wanted: Wanted) -> list[str]:
     """Of a machine that is no node yet: whether it has room and addresses for what is to come."""
-    result = []
-    if host.var_mb < _VAR_MB:
-        result.append(
-            f"it has {host.var_mb / 1000:.1f} GB free under /var and a node needs"
-            f" {_VAR_MB // 1000}; make room, or mount a larger disk there"
-        )
+    result = [
+        # Never rounded up to what is needed.
+        f"it has {free // 100 / 10:.1f} GB free under {directory} and a node needs"
+        f" {ROOM[directory] // 1000}; make room, or mount a larger disk there"
+        for directory, free in {"/var": 0, **host.room}.items()
+        if free < ROOM[directory]
+    ]
     for what, network in wanted.networks.items():
         result += [
             f"its route to {route} ({card}) overlaps the network of {what}, {network}; choose"
             " another one"
             for route, card in host.routes.items()
-            if route.prefixlen and route.overlaps(ipaddress.IPv4Network(network))
+            if route.prefixlen >= _WIDE and route.overlaps(ipaddress.IPv4Network(network))
         ]
+    # Weave does not start where its network is in any route but the default one (launch.sh).
+    pods = ipaddress.IPv4Network(wanted.networks.get("pods", "0.0.0.0/32"))
+    result += [
+        f"its route to {route} ({card}) is a half of all addresses, those of pods too; let what"
+        " made it (a VPN) set a default route instead"
+        for route, card in host.routes.items()
+        if 0 < route.prefixlen < _WIDE and route.overlaps(pods)
+    ]
     return result
 
 
@@ -215,53 +282,6 @@ def slow_disk(times: Sequence[float]) -> str | None:
         f"warning: its disk takes {p99:.0f} ms to sync a small write (p99), and etcd wants"
         f" {SYNC_LIMIT:.0f}; expect slow answers of the API, or give /var/lib/etcd an SSD"
     )
-
-
-def targets(
-    own: bool, others: Mapping[str, tuple[bool, bool]], api_port: int, weave: bool, packet: int
-) -> list[str]:
-    """The ports that a host has to reach, as facts/preflight.py wants them.
-
-    `own`: it is a node already; `others` maps an address to (is a control plane, is a node).
-    Between two nodes nothing is asked: their cluster works. A datagram is answered only where
-    nothing listens, so only new hosts are asked for one. `weave`: the pod network is Weave's;
-    `packet`: the bytes of its largest one.
-    """
-    result = []
-    for address, (master, member) in others.items():
-        if own and member:
-            continue
-        ports = [10250, *([api_port, 2379, 2380] if master else []), *([6783] if weave else [])]
-        result += [f"tcp:{address}:{port}" for port in ports]
-        if weave and not member:
-            result += [f"udp:{address}:6783", f"udp:{address}:6784"]
-        if not member:
-            result.append(large(address, packet))
-    return result
-
-
-def large(address: str, packet: int) -> str:
-    """A packet of so many bytes to a port of a new host, where nobody listens."""
-    return f"mtu:{address}:6785:{packet}"
-
-
-def unreached(silent: Sequence[str], names: Mapping[str, str]) -> list[str]:
-    """What a host does not reach, a sentence a peer; `names` maps an address to its host."""
-    result = []
-    for address, name in names.items():
-        found = [each.split(":") for each in silent if each.split(":")[1] == address]
-        ports = [f"{kind.upper()} {port}" for kind, _, port, *_ in found if kind != "mtu"]
-        if ports:
-            result.append(
-                f"it does not reach {name} ({address}) on {', '.join(ports)}; open that between the"
-                f" inventory's hosts, or run deploys/host.py on {name} first if it has a firewall"
-            )
-        elif found:
-            result.append(
-                f"packets of {found[0][3]} bytes do not pass from it to {name} ({address}); set the"
-                " MTU of every card and switch between them to 1500, or lower WEAVE_MTU"
-            )
-    return result
 
 
 def _names(host: Checkup, wanted: Wanted) -> list[str]:
@@ -358,43 +378,3 @@ def _system(host: Checkup) -> list[str]:
             f" {' '.join(f'cgroup_enable={name}' for name in lacking)}"
         )
     return result
-
-
-def between(hosts: Mapping[str, Checkup], masters: Sequence[str]) -> dict[str, list[str]]:
-    """What is wrong between hosts: {name: findings}. `masters` are all control planes there are,
-    in the order of the inventory; those that did not answer are not in `hosts`."""
-    result: dict[str, list[str]] = {name: [] for name in hosts}
-    seen: dict[str, str] = {}
-    for name, host in hosts.items():
-        twin = seen.setdefault(host.machine_id, name)
-        if host.machine_id and twin != name:
-            result[name].append(
-                f"it has the machine-id of {twin}; remove /etc/machine-id on it and run"
-                " systemd-machine-id-setup"
-            )
-    middle = statistics.median(host.offset for host in hosts.values()) if hosts else 0.0
-    for name, host in hosts.items():
-        off = host.offset - middle
-        if abs(off) > _CLOCK_LIMIT:
-            way = "ahead of" if off > 0 else "behind"
-            result[name].append(f"its clock is {abs(off):.0f} s {way} the others'; set it")
-    for name, sentence in _leftovers(hosts, masters).items():
-        result[name].append(sentence)
-    new = all(name in hosts for name in masters) and not any(host.ca for host in hosts.values())
-    even = even_number(len(masters)) if new else None
-    if even:
-        result[masters[0]].append(even)
-    return result
-
-
-def _leftovers(hosts: Mapping[str, Checkup], masters: Sequence[str]) -> dict[str, str]:
-    answered = [hosts[name] for name in masters if name in hosts]
-    own = next((host.ca for host in answered if host.ca), "")
-    if not own and len(answered) < len(masters):
-        return {}
-    return {
-        name: "it is left over from another cluster (its /etc/kubernetes/pki/ca.crt is not this"
-        " cluster's); run `kubeadm reset -f` on it and remove /etc/kubernetes"
-        for name, host in hosts.items()
-        if host.ca and host.ca != own
-    }

@@ -140,6 +140,11 @@ def cluster() -> Cluster:
     what a run on fifty would spend its time on.
     """
     masters = {each.name for each in control_plane_hosts()}
+    if not masters:
+        raise DeployError(
+            "no host of this run's inventory is a control plane; name a file whose control_plane"
+            " has one, as `pyinfra inventory.py ...`"
+        )
     edge = {each.name for each in inventory.get_group("edge", default=[])}
     nodes = tuple(
         Node(

@@ -144,11 +144,13 @@ def not_well(cluster: State, left_out: Collection[str]) -> list[str]:
     ]
 
 
-def room(free: int, size: int) -> str | None:
-    """A sentence if /var (KiB) has too little room for images, packages and a backup."""
+def room(path: str, free: int, size: int) -> str | None:
+    """A sentence if a disk (KiB) has too little room for images, packages and a backup."""
     if free >= min(size * _LEAST_SHARE, _LEAST_KIB):
         return None
-    return f"{free / 1e6:.1f} GB of {size / 1e6:.1f} are free under /var; make room for new images"
+    return (
+        f"{free / 1e6:.1f} GB of {size / 1e6:.1f} are free under {path}; make room for new images"
+    )
 
 
 def ending(ends: Mapping[str, datetime], now: datetime) -> str | None:

@@ -113,8 +113,12 @@ def judge(
     for each, answer in zip(asked, answers, strict=True):
         good: bool | None = answer.answered == each.passes
         words = "answered" if answer.answered else f"no answer: {answer.text[:160] or 'silence'}"
-        if not each.passes:
-            words = "and was answered all the same" if answer.answered else "nothing came back"
+        if not each.passes and answer.answered:
+            words = "and was answered all the same"
+        elif not each.passes:
+            # That of the pod that asked: where it says nothing itself, nothing was asked.
+            good = answer.text.startswith("{")
+            words = "nothing came back" if good else f"the pod that is to ask says {words}"
         blamed = sorted(lost.intersection(resolvers))
         if each.title == "DNS" and not good and blamed:
             good, words = None, f"for {' and '.join(blamed)}, where CoreDNS runs, is not reached"
@@ -122,8 +126,18 @@ def judge(
     return result
 
 
-def certificates(host: str, ends: Mapping[str, datetime], now: datetime) -> Check:
-    """Whether all certificates of a host are good for a month; `ends` by their files."""
+def unread(file: str) -> str:
+    """The sentence for a file that holds no certificate."""
+    return f"{file} holds no certificate that can be read; restore it, or remove it if it is yours"
+
+
+def certificates(
+    host: str, ends: Mapping[str, datetime], broken: Sequence[str], now: datetime
+) -> Check:
+    """Whether all certificates of a host are good for a month; `ends` by their files, and those
+    that cannot be read."""
+    if broken:
+        return Check("certificates", host, False, "; ".join(map(unread, broken)))
     if not ends:
         return Check("certificates", host, None, "none was found")
     file, end = min(ends.items(), key=lambda item: item[1])
@@ -135,35 +149,60 @@ def certificates(host: str, ends: Mapping[str, datetime], now: datetime) -> Chec
     )
 
 
-def room(host: str, free: int, size: int) -> Check:
-    """Whether /var has room (in KiB) before kubelet begins to evict."""
-    share = free / size if size else 0.0
-    return Check("disk", host, share > _LEAST_ROOM, f"{share:.0%} of /var are free")
+def room(host: str, disks: Mapping[str, tuple[int, int]]) -> Check:
+    """Whether each disk has room before kubelet begins to evict; (KiB free, of how many) by
+    directory."""
+    shares = {path: free / size if size else 0.0 for path, (free, size) in disks.items()}
+    path, share = min(shares.items(), key=lambda item: item[1], default=("/var", 0.0))
+    return Check("disk", host, share > _LEAST_ROOM, f"{share:.0%} of {path} are free")
 
 
 def clocks(offsets: Mapping[str, float]) -> list[Check]:
-    """Whether the hosts agree on the time; `offsets` are seconds against the controller."""
-    middle = statistics.median(offsets.values()) if offsets else 0.0
+    """Whether the hosts agree on the time; `offsets` are seconds against the controller, with
+    which a single host is compared."""
+    many = len(offsets) > 1
+    middle = statistics.median(offsets.values()) if many else 0.0
+    other = f"the median of {len(offsets)} hosts" if many else "the machine that this runs on"
     return [
-        Check("clock", host, abs(offset - middle) < _CLOCK_LIMIT, f"{offset - middle:+.1f} s")
+        Check(
+            "clock",
+            host,
+            abs(offset - middle) < _CLOCK_LIMIT,
+            f"{offset - middle:+.1f} s against {other}",
+        )
         for host, offset in offsets.items()
     ]
 
 
 def table(checks: Sequence[Check]) -> list[str]:
-    """A line a title: on how many hosts it is well, and where it is not; then the sums."""
+    """A line a title: on how many hosts it is well, and where it is not; then the sums. What needs
+    something that not every site has comes last, with what it is."""
     lines = []
-    for title in dict.fromkeys(_kind(each) for each in checks):
+    groups = dict.fromkeys(["", *(each.group for each in checks)])
+    for group in groups:
+        grouped = [each for each in checks if each.group == group]
+        lines += _rows(grouped, f"  {group}" if group else "")
+    counts = [sum(each.good is value for each in checks) for value in (True, False, None)]
+    lines.append(f"ok: {counts[0]}, FAILED: {counts[1]}, not checked: {counts[2]}")
+    for group in groups:
+        left = [each for each in checks if each.group == group and each.good is None]
+        names = ", ".join(dict.fromkeys(map(_kind, left)))
+        if left:
+            lines.append(f"not checked{group and f', {group}'}: {len(left)} ({names})")
+    return lines
+
+
+def _rows(checks: Sequence[Check], mark: str) -> list[str]:
+    lines = []
+    for title in dict.fromkeys(map(_kind, checks)):
         mine = [each for each in checks if _kind(each) == title]
         good = sum(each.good is True for each in mine)
         bad = [each.host for each in mine if each.good is False]
         unknown = [each.host for each in mine if each.good is None]
-        line = f"{title:<18} {good}/{len(mine)}"
+        line = f"{title:<18} {good}/{len(mine)}{mark}"
         line += f"  FAILED on {', '.join(dict.fromkeys(bad))}" if bad else ""
         line += f"  not checked on {', '.join(dict.fromkeys(unknown))}" if unknown else ""
         lines.append(line)
-    counts = [sum(each.good is value for each in checks) for value in (True, False, None)]
-    lines.append(f"ok: {counts[0]}, FAILED: {counts[1]}, not checked: {counts[2]}")
     return lines
 
 

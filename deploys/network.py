@@ -20,6 +20,7 @@ if cluster.weave:
         key=weave.SECRET_KEY,
         secret=weave.SECRET,
         used_by=weave.DAEMON_SET,
+        directories=[directory],
     )
     order.barrier(name="The pod network has a password")
 objects.applied(

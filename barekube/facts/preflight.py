@@ -7,7 +7,16 @@ from typing import NamedTuple
 
 from pyinfra.api import FactBase, FactProcessError, QuoteString, StringCommand
 
-from barekube.preflight import CONTAINERDS, FOREIGN, SWAP_UNITS, Checkup
+from barekube.preflight import (
+    CONTAINERDS,
+    FIREWALLS,
+    FOREIGN,
+    FOREIGN_CONTAINERDS,
+    ROOM,
+    SWAP_UNITS,
+    UFW,
+    Checkup,
+)
 
 # Starting a program is what costs on a small machine: the shell reads what it can by itself.
 _ASK = r"""
@@ -25,11 +34,8 @@ echo "addresses=$(hostname -I 2>/dev/null)"
 [ ! -e /etc/kubernetes/pki/ca.crt ] || echo "ca=$(sha256sum </etc/kubernetes/pki/ca.crt)"
 [ ! -e /etc/ssl/certs/ca-certificates.crt ] || echo trusts=yes
 [ ! -e /etc/apt/sources.list.d/barekube-containerd.sources ] || echo ours=yes
-echo "var=$(df -k --output=avail /var | { read -r _; read -r free; echo "$free"; })"
 { read -r _; while read -r dev to _ _ _ _ _ mask _; do routes="$routes $dev:$to:$mask"; done; \
   } </proc/net/route; echo "routes=$routes"
-echo firewalls=$(systemctl list-units -q --plain --state=active --no-legend \
-  firewalld.service nftables.service; grep -qs ^ENABLED=yes /etc/ufw/ufw.conf && echo ufw.service)
 """
 
 
@@ -42,7 +48,14 @@ class CheckupFact(FactBase[Checkup | None]):
             _ASK.strip(),
             "; dpkg-query -Wf 'package.${Package}=${db:Status-Want} ${Version}\\n'",
             f"{packages} 2>/dev/null;",
-            f'for f in {" ".join(FOREIGN)}; do [ ! -e "$f" ] || echo "foreign=$f"; done;',
+            f"for f in {' '.join((*FOREIGN, *FOREIGN_CONTAINERDS))};",
+            'do [ ! -e "$f" ] || echo "foreign=$f"; done;',
+            f"echo room=$(df -k --output=file,avail,target {' '.join(ROOM)} 2>/dev/null | {{",
+            'read -r _; while read -r path free disk; do echo "$path:$free:$disk"; done; });',
+            "echo firewalls=$(systemctl list-units -q --plain --state=active --no-legend",
+            f"{' '.join(unit for unit in FIREWALLS if unit != UFW)};",
+            # Its file stays where the package is removed.
+            "[ -x /usr/sbin/ufw ] && grep -qsi ^ENABLED=yes /etc/ufw/ufw.conf && echo ufw);",
             "echo swap=$(systemctl list-unit-files -q --no-legend --state=enabled",
             f"{' '.join(SWAP_UNITS)});",
             'echo "clock=$(date +%s.%N)"; echo end',
@@ -77,10 +90,9 @@ class Sources(FactBase[Downloads | None]):
         said: list[str | QuoteString] = []
         for number, url in enumerate(everything):
             kept = f'"$d/{number}"'
-            if number < len(urls):
-                said += [f"[ -e {kept} ] || echo silent", url, ";"]
-            else:
+            if number >= len(urls):
                 said += [f"[ ! -e {kept} ] || echo key", url, f"$(base64 -w0 {kept});"]
+            said += [f"[ -e {kept} ] || echo silent", url, ";"]
         return StringCommand(
             "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT; printf %s",
             QuoteString(ca),
@@ -100,21 +112,29 @@ class Sources(FactBase[Downloads | None]):
         lines = [line.split() for line in output[:-1]]
         return Downloads(
             [words[1] for words in lines if words[0] == "silent"],
-            {words[1]: b64decode(words[2]).decode() for words in lines if words[0] == "key"},
+            # Whatever is there under a key's name: a page, a key that is not armoured, nothing.
+            {
+                words[1]: b64decode("".join(words[2:])).decode(errors="replace")
+                for words in lines
+                if words[0] == "key"
+            },
         )
 
 
 # Refused is good: the packet came there and back. A datagram is answered by "port unreachable";
-# "mtu" is one of so many bytes, which must not be cut up (IP_PMTUDISC_PROBE).
+# "mtu" is one of so many bytes, which must not be cut up (IP_PMTUDISC_PROBE). A closed TCP port
+# answers by a reset: "port unreachable" (in MSG_ERRQUEUE) is a firewall's word there.
 _REACH = r"""
 use Socket; my @all;
 for (@ARGV) {
   my ($kind, $address, $port, $size) = split /:/;
   socket(my $s, PF_INET, $kind eq "tcp" ? SOCK_STREAM : SOCK_DGRAM, 0) or die;
   fcntl($s, 4, 04000);
-  setsockopt($s, 0, 10, 3) if $kind ne "tcp";
-  connect($s, pack_sockaddr_in($port, inet_aton($address)));
-  push @all, {s => $s, name => $_, tcp => $kind eq "tcp", size => ($size // 29) - 28};
+  my $tcp = $kind eq "tcp";
+  setsockopt($s, 0, 10, 3) if !$tcp;
+  # In progress, or refused: a socket that was given no way at all looks like one that has one.
+  my $begun = connect($s, pack_sockaddr_in($port, inet_aton($address))) || $! == 115 || $! == 111;
+  push @all, {s => $s, name => $_, tcp => $tcp, done => !$begun, size => ($size // 29) - 28};
 }
 for my $turn (1..12) {
   my @left = grep { !$_->{done} } @all or last;
@@ -124,7 +144,8 @@ for my $turn (1..12) {
     my $w = ""; vec($w, fileno($_->{s}), 1) = 1;
     next if $_->{tcp} && !select(undef, $w, undef, 0);
     my $error = unpack("i", getsockopt($_->{s}, SOL_SOCKET, SO_ERROR));
-    $_->{good} = $error == 111 || ($_->{tcp} && $error == 0);
+    my $walled = $error && $_->{tcp} && defined recv($_->{s}, my $word, 1, 0x2040);
+    $_->{good} = ($error == 111 && !$walled) || ($_->{tcp} && $error == 0);
     $_->{done} = $_->{good} || $_->{tcp};
   }
 }

@@ -9,27 +9,30 @@ from datetime import datetime
 from cryptography import x509
 from pyinfra.api import FactBase, FactProcessError, StringCommand
 
+from barekube.preflight import ROOM
 from barekube.verify import Answer, Try
 
 # Certificates only; a key that stands in the same file is left out.
-_LOOK = r"""
+_LOOK = rf"""
 for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt \
   /var/lib/kubelet/pki/kubelet-client-current.pem /var/lib/kubelet/pki/kubelet-server-current.pem
-do [ ! -e "$f" ] || { echo "file $f"; sed -n '/BEGIN CERT/,/END CERT/p' "$f"; }; done
-for f in /etc/kubernetes/*.conf; do [ ! -e "$f" ] || { echo "file $f"
-  sed -n 's/^ *client-certificate-data: */data /p' "$f"; }; done
-df -Pk /var | tail -n 1 | { read -r _ size _ free _; echo "var $free $size"; }
+do [ ! -e "$f" ] || {{ echo "file $f"; sed -n '/BEGIN CERT/,/END CERT/p' "$f"; }}; done
+for f in /etc/kubernetes/*.conf; do [ ! -e "$f" ] || {{ echo "conf $f"
+  sed -n 's/^ *client-certificate-data: */data /p' "$f"; }}; done
+df -k --output=file,avail,size,target {" ".join(ROOM)} 2>/dev/null | {{ read -r _
+  while read -r path free size disk; do echo "disk $path $free $size $disk"; done; }}
 echo "clock $(date +%s.%N)"; echo end
 """
 
 
 @dataclass(frozen=True)
 class Look:
-    """`ends` by file; KiB free of how many under /var; seconds ahead of the controller."""
+    """`ends` by file, and the files that hold no certificate that can be read; KiB free of how many
+    by directory, each on a disk of its own; seconds ahead of the controller."""
 
     ends: dict[str, datetime]
-    free: int
-    size: int
+    unread: list[str]
+    disks: dict[str, tuple[int, int]]
     offset: float
 
 
@@ -43,23 +46,47 @@ class LookFact(FactBase[Look | None]):
         now = time.time()
         if output[-1] != "end":
             raise FactProcessError("the host's answer was cut off; run again")
+        *lines, clock, _ = (line.partition(" ") for line in output)
         ends: dict[str, datetime] = {}
-        file, pem = "", ""
-        for line in output:
-            word, _, rest = line.partition(" ")
-            if word == "file":
-                file = rest
-            elif word == "data":
-                pem = base64.b64decode(rest).decode()
-            elif word not in ("var", "clock", "end"):
-                pem += line + "\n"
-            if "END CERTIFICATE" in pem:
-                end = x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
-                ends[file] = min(end, ends.get(file, end))
-                pem = ""
-        values = {line.split()[0]: line.split()[1:] for line in output[-3:-1]}
-        free, size = map(int, values["var"])
-        return Look(ends, free, size, float(values["clock"][0]) - now)
+        unread: list[str] = []
+        disks: dict[str, tuple[str, tuple[int, int]]] = {}
+        for file, texts in _certificates(lines):
+            for text in texts:
+                try:
+                    end = x509.load_pem_x509_certificate(text).not_valid_after_utc
+                except ValueError:
+                    unread.append(file)
+                else:
+                    ends[file] = min(end, ends.get(file, end))
+        for path, free, size, disk in (rest.split() for word, _, rest in lines if word == "disk"):
+            disks.setdefault(disk, (path, (int(free), int(size))))
+        return Look(ends, unread, dict(disks.values()), float(clock[2]) - now)
+
+
+def _certificates(lines: Sequence[tuple[str, str, str]]) -> list[tuple[str, list[bytes]]]:
+    """Each file's certificates, in PEM; a file that is to be one has one at least, an empty one."""
+    result: list[tuple[str, list[bytes]]] = []
+    for word, space, rest in lines:
+        if word in ("file", "conf"):
+            result.append((rest, [b""] if word == "file" else []))
+        elif word == "data":
+            result[-1][1].append(_decoded(rest))
+        elif word != "disk":
+            texts = result[-1][1]
+            if texts[-1].endswith(_END):
+                texts.append(b"")
+            texts[-1] += f"{word}{space}{rest}\n".encode()
+    return result
+
+
+_END = b"-----END CERTIFICATE-----\n"
+
+
+def _decoded(data: str) -> bytes:
+    try:
+        return base64.b64decode(data)
+    except ValueError:
+        return b""
 
 
 # Each request by a bash of its own, all at once: a host need not have curl.

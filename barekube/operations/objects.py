@@ -131,7 +131,7 @@ def apply(state: State, host: Host, api: Api, documents: list[manifests.Object])
         try:
             lacking = wait(title, _SLOW_LIMIT, partial(_sent, api, document))
         except _Refused as refused:
-            host.log(f"{title}: the API refuses it: {refused}")
+            host.log(f"{title}: the API refuses it: {refused}; correct its manifest")
             return False
         if lacking:
             host.log(f"{title}: not applied in {_SLOW_LIMIT} s: {lacking}; run this again")
@@ -164,16 +164,21 @@ def _sent(api: Api, document: manifests.Object) -> str | None:
 
 
 @operation()
-def password(cluster: Cluster, secret: str, key: str, used_by: str) -> Generator[PyinfraCommand]:
+def password(
+    cluster: Cluster, secret: str, key: str, used_by: str, directories: Sequence[Path]
+) -> Generator[PyinfraCommand]:
     """Secret kube-system/`secret` holds a password that was made once, here, and is never shown.
 
     `used_by` is the DaemonSet that runs with it: where that is there and the Secret is not, a new
-    one would split it. `--data password=<secret>` makes a new one. No remote command.
+    one would split it. `--data password=<secret>` makes a new one. None is made where the API
+    refuses the manifests of `directories`, which come next. No remote command.
     """
-    yield from answering(_password(cluster, secret, key, used_by))
+    yield from answering(_password(cluster, secret, key, used_by, directories))
 
 
-def _password(cluster: Cluster, name: str, key: str, used_by: str) -> Generator[PyinfraCommand]:
+def _password(
+    cluster: Cluster, name: str, key: str, used_by: str, directories: Sequence[Path]
+) -> Generator[PyinfraCommand]:
     if not acts_for_the_cluster():
         host.noop("another host of this run does it")
         return
@@ -203,6 +208,11 @@ def _password(cluster: Cluster, name: str, key: str, used_by: str) -> Generator[
             f" it, or make a new one with --data password={name} (pods do not reach each other"
             " until the last node has it)"
         )
+        return
+    documents = [each for directory in directories for each in manifests.read(directory)]
+    _, troubles = objects.compared(api, documents, [], executing=state.is_executing)
+    if troubles:
+        yield from refuse(*troubles)
         return
     new = f"a new password, with which DaemonSet kube-system/{used_by} restarts, node by node"
     host.log(f"Secret kube-system/{name}: {new if there else 'made'}")

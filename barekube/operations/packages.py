@@ -130,7 +130,9 @@ def _install(packages: Sequence[str], source: str | None) -> str:
         )
     # Error-Mode: a source that does not answer is an error, not a warning.
     return (
-        f"{FINISH}; {APT} -o APT::Update::Error-Mode=any {only} update;"
+        f"{FINISH}; {APT} -o APT::Update::Error-Mode=any {only} update || {{ echo 'a source of"
+        " packages, named above, does not answer or is broken; mend it, or the network, then run"
+        " again' >&2; exit 1; };"
         f" {APT} --no-install-recommends --allow-change-held-packages --allow-downgrades"
         f" install {' '.join(packages)}"
     )

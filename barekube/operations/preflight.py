@@ -7,7 +7,7 @@ from gevent.lock import RLock
 from pyinfra import host, state
 from pyinfra.api import Host, StringCommand, operation
 
-from barekube import preflight, remote, rook, settings, versions
+from barekube import peers, preflight, remote, rook, settings, versions
 from barekube.cluster import Cluster
 from barekube.facts.preflight import CheckupFact, Sources, SyncTimes, Unreached
 from barekube.operations import disks as disk_operations
@@ -53,7 +53,10 @@ def _own_findings(other: Host, said: Checkup | None) -> list[str]:
             "its SSH server forwards no port, by which the API is reached; set AllowTcpForwarding"
             " yes (or local) in its sshd_config"
         )
-    return result + ([] if result else _sources(other, said))
+    # Where it is known what they are.
+    release = said.release in preflight.RELEASES.get(said.distribution, ())
+    known = said.root and release and preflight.architecture(said)
+    return result + (_sources(other, said) if known else [])
 
 
 def _sources(other: Host, said: Checkup) -> list[str]:
@@ -122,7 +125,7 @@ def neighbours(cluster: Cluster) -> Generator[StringCommand]:
         if said is not None
     }
     wanted = (
-        preflight.targets(bool(mine.ca), there, cluster.api_port, cluster.weave, cluster.packet)
+        peers.targets(bool(mine.ca), there, cluster.api_port, cluster.weave, cluster.packet)
         if mine
         else []
     )
@@ -131,18 +134,15 @@ def neighbours(cluster: Cluster) -> Generator[StringCommand]:
         apart = [each.name for each in settings.hosts() if not state.is_host_in_limit(each)]
         nodes = [cluster.node(name) for name in apart]
         outside = {node.address: node.name for node in nodes}
-        # As nodes, of which no datagram is asked; but at the port of "mtu" nobody listens.
+        # Perhaps they are nodes.
         as_nodes = {node.address: (node.control_plane, True) for node in nodes}
-        wanted += preflight.targets(
-            False, as_nodes, cluster.api_port, cluster.weave, cluster.packet
-        )
-        wanted += [preflight.large(address, cluster.packet) for address in outside]
+        wanted += peers.targets(False, as_nodes, cluster.api_port, cluster.weave, cluster.packet)
     found = _findings[(state.is_executing, host.name)]
     if wanted:
         silent = host.get_fact(Unreached, targets=wanted)
         names = {cluster.node(name).address: name for name in known}
-        found += preflight.unreached(silent or [], names)
-        for sentence in preflight.unreached(silent or [], outside):
+        found += peers.unreached(silent or [], names)
+        for sentence in peers.unreached(silent or [], outside):
             host.log(f"warning, since that host is not in this run and may be down: {sentence}")
         if silent is None:
             found.append("whom it reaches is not known; mend the error above, then run again")
@@ -197,7 +197,7 @@ def passed(
     said = {each.name: _ask(each) for each in active}
     known = {name: one for name, one in said.items() if one is not None}
     masters = [each.name for each in settings.control_plane_hosts()]
-    between = preflight.between(known, masters)
+    between = peers.between(known, masters)
     phase = state.is_executing
     if phase not in _of_the_site:
         found = door_operations.wrong(cluster, directories, certificates, {})

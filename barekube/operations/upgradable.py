@@ -11,7 +11,7 @@ from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import nodes, remote, settings, upgrade, versions
+from barekube import nodes, remote, settings, upgrade, verify, versions
 from barekube.api import Api, Trouble
 from barekube.cluster import Cluster
 from barekube.dpkg import plan
@@ -131,7 +131,8 @@ def _own_findings(cluster: Cluster) -> list[str]:
     if look is None or found is None:
         return ["it cannot be examined; mend the error above, then run again"]
     now = datetime.now(UTC)
-    result = [upgrade.room(look.free, look.size), upgrade.ending(look.ends, now)]
+    result = [upgrade.room(path, *kib) for path, kib in look.disks.items()]
+    result += [upgrade.ending(look.ends, now), *map(verify.unread, look.unread)]
     wanted = plan(versions.kubernetes_debs(cluster.version), found.packages).install
     if wanted:
         source = settings.source("kubernetes", found.release)

@@ -64,8 +64,8 @@ def _looked(cluster: Cluster) -> Generator[PyinfraCommand]:
         yield from refuse("it cannot be looked at; mend the error above, then run again")
         return
     _offsets[host.name] = look.offset
-    result.append(verify.certificates(host.name, look.ends, datetime.now(UTC)))
-    result.append(verify.room(host.name, look.free, look.size))
+    result.append(verify.certificates(host.name, look.ends, look.unread, datetime.now(UTC)))
+    result.append(verify.room(host.name, look.disks))
     result.append(_datapath(cluster, api))
     tell([Check(c.title, c.host, c.good, c.words, took, c.group) for c in result])
 
@@ -96,11 +96,7 @@ def _make(
     state: State, host: Host, cluster: Cluster, directory: Path, behind: Mapping[str, Path]
 ) -> bool:
     api = cluster_api.connect(cluster)
-    if lack := _clear(api):
-        host.log(
-            f"what an earlier run made does not go away ({lack}); look at it with `kubectl get"
-            " -o yaml`, then run this again"
-        )
+    if not _cleared(api):
         return False
     classes = k8s.NetworkingV1Api(api.client).list_ingress_class().items
     there = [each.metadata.name for each in classes]
@@ -134,8 +130,8 @@ def smoke_is_online(api: Api) -> bool:
     return any(each.role_ref.name == doors.space(doors.PUBLIC) for each in bindings.items)
 
 
-def _clear(api: Api) -> str | None:
-    """What is left after all that verify makes was deleted; None: nothing."""
+def _cleared(api: Api) -> bool:
+    """All that verify makes is gone, that of an earlier run too; False, with a sentence: not."""
     mine = {"label_selector": f"{manifests.STAGE_LABEL}=verify"}
     behind = k8s.NetworkingV1Api(api.client)
 
@@ -151,7 +147,13 @@ def _clear(api: Api) -> str | None:
             found(kind, doors.ONLINE, **mine)
         return f"namespace {there[0]}" if there else None
 
-    return wait("what verify made to go", _GONE_LIMIT, lacking)
+    lack = wait("what verify made to go", _GONE_LIMIT, lacking)
+    if lack:
+        host.log(
+            f"what verify makes does not go away in {_GONE_LIMIT} s ({lack}); look at it with"
+            " `kubectl get -o yaml`, then run this again"
+        )
+    return lack is None
 
 
 @operation()
@@ -169,10 +171,13 @@ def _tried(cluster: Cluster) -> Generator[PyinfraCommand]:
     if own is None or len(own.pods) < 3:
         tell([Check("pods", host.name, False, f"those of {verify.SPACE} do not run here")])
         return
+    others = [each for each in there.values() if "probe" in each.pods]
+    for name in sorted(set(there) - {each.node for each in others}):
+        tell([Check(f"pods on {name}", host.name, None, "none that is to answer runs there")])
     services = {name: api.core.read_namespaced_service(name, verify.SPACE) for name in _SERVICES}
     asked = verify.tries(
         own,
-        [each for each in there.values() if "probe" in each.pods],
+        others,
         services["local"].spec.cluster_ip,
         services["node-port"].spec.ports[0].node_port,
     )
@@ -201,12 +206,12 @@ _SERVICES = ("local", "node-port")
 
 def _pods(api: Api) -> dict[str, Pods]:
     addresses = {node.metadata.name: nodes.address(node) for node in api.core.list_node().items}
-    kinds: dict[str, dict[str, str]] = {}
+    kinds: dict[str, dict[str, str]] = {name: {} for name in addresses}
     for pod in api.core.list_namespaced_pod(verify.SPACE).items:
         ready = any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
         if ready and pod.status.pod_ip:
             kinds.setdefault(pod.spec.node_name, {})[pod.metadata.labels["app"]] = pod.status.pod_ip
-    return {name: Pods(name, addresses[name], pods) for name, pods in kinds.items()}
+    return {name: Pods(name, where, kinds[name]) for name, where in addresses.items()}
 
 
 @operation()
@@ -219,7 +224,7 @@ def removed(cluster: Cluster) -> Generator[PyinfraCommand]:
 
 
 def _remove(state: State, host: Host, cluster: Cluster) -> bool:
-    return _clear(cluster_api.connect(cluster)) is None
+    return _cleared(cluster_api.connect(cluster))
 
 
 @operation()

@@ -274,8 +274,11 @@ def test_a_node_that_is_not_ready_is_seen(deploy: Deploy, kubectl: list[str]) ->
         wait = ["wait", "--for=condition=Ready=Unknown", "node/worker-2", "--timeout=120s"]
         subprocess.run([*kubectl, *wait], check=True)
         found = _failed(deploy("deploys/verify.py", "-y", "--data", "look=true"))
+        apart = deploy("deploys/verify.py", "-y", "--limit", "worker-1")
     finally:
         ssh("worker-2", "systemctl start kubelet")
         wait = ["wait", "--for=condition=Ready", "node/worker-2", "--timeout=120s"]
         subprocess.run([*kubectl, *wait], check=True)
     assert found == {"worker-2": {"node"}}
+    # What could not be tried is named by who would have tried it.
+    assert "not checked: pods on worker-2, none that is to answer runs there" in apart.text

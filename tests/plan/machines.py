@@ -113,7 +113,7 @@ def checkup(name: str, address: str, ca: str, packages_there: Mapping[str, str])
         "machine_id": hashlib.md5(name.encode()).hexdigest(),
         "addresses": address,
         "ca": ca,
-        "var": "30000000",
+        "room": "/var:30000000:/",
         "routes": "eth0:000200C0:00FFFFFF",
         **{f"package.{package}": f"hold {version}" for package, version in packages_there.items()},
         "ours": "/etc/apt/sources.list.d/barekube-containerd.sources" if packages_there else "",
@@ -266,7 +266,7 @@ def _upgradable() -> dict[Any, Any]:
     images = [f"image registry.k8s.io/kube-{each}:v{versions.KUBERNETES}" for each in names]
     return {
         "-path /etc/kubernetes/tmp": [*images, "end"],
-        "sed -n '/BEGIN CERT": ["var 20000000 40000000", f"clock {time.time()}", "end"],
+        "sed -n '/BEGIN CERT": ["disk /var 20000000 40000000 /", f"clock {time.time()}", "end"],
         "apt-cache": [
             *(f"{each}={v}" for v in ("1.37.2-1.1", "1.37.3-1.1") for each in _OFFERED),
             "end",

@@ -55,7 +55,17 @@ _ONE = 'control_plane = [("metal-1", {"address": "192.0.2.1"})]\n'
             "{folder}/group_data/all.py, line 2: '(' was never closed; correct it",
         ),
         (_ONE + "workers = [", {}, "{inventory}, line 2: '[' was never closed; correct it"),
-        (_ONE + "x = tru", {}, "{inventory}: NameError: name 'tru' is not defined; correct it"),
+        (
+            _ONE + "x = tru",
+            {},
+            "{inventory}, line 2: NameError: name 'tru' is not defined; correct it",
+        ),
+        (
+            _ONE,
+            {"all": "from barekube import versions\n\nkubernetes_version = versions.KUBERNETE"},
+            "{folder}/group_data/all.py, line 3: AttributeError: module 'barekube.versions' has no"
+            " attribute 'KUBERNETE'; correct it",
+        ),
         (
             "workers = [('w-1', {'ssh_hostnam': '192.0.2.1'})]\ncontrol_plane = ['cp-1']",
             {},
@@ -330,10 +340,10 @@ _FULL = """
 from tests.plan import machines
 
 control_plane = [machines.bare("cp-1", "192.0.2.11")]
-workers = [machines.bare("w-1", "192.0.2.21", {"var": "5000000"})]
+workers = [machines.bare("w-1", "192.0.2.21", {"room": "/var:5000000:/"})]
 """
 _NO_ROOM = (
-    "it has 4.9 GB free under /var and a node needs 20; make room, or mount a larger disk there"
+    "it has 5.1 GB free under /var and a node needs 20; make room, or mount a larger disk there"
 )
 
 

@@ -58,9 +58,9 @@ def _said(done: Result, host: str) -> list[str]:
             id="an MTU that is too small",
         ),
         pytest.param(
-            {"var": "5000000"},
+            {"room": "/var:5000000:/ /var/lib/kubelet:5000000:/"},
             {},
-            "it has 4.9 GB free under /var and a node needs 20; make room, or mount a larger disk"
+            "it has 5.1 GB free under /var and a node needs 20; make room, or mount a larger disk"
             " there",
             id="no room",
         ),
@@ -90,10 +90,14 @@ def _said(done: Result, host: str) -> list[str]:
                 {"firewalls": unit},
                 {},
                 f"{unit} is active and would drop what nodes say to each other, or their rules"
-                f" with its own; run `systemctl disable --now {unit}` on it",
+                f" with its own; run `{remedy}` on it",
                 id=unit,
             )
-            for unit in ("ufw.service", "firewalld.service", "nftables.service")
+            for unit, remedy in [
+                ("ufw", "ufw disable"),
+                ("firewalld.service", "systemctl disable --now firewalld.service"),
+                ("nftables.service", "systemctl disable --now nftables.service"),
+            ]
         ),
         *(
             pytest.param(
@@ -152,6 +156,29 @@ def test_a_host_outside_the_limit_that_does_not_answer_is_a_warning_to_a_new_one
     assert done.status == 0
 
 
+def test_a_source_that_does_not_answer_is_said_beside_what_else_is_wrong(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    said = {"trusts": "1", "memory": "512000"}
+    worker = _WORKER.format(said=said, answers={_APT: [f"silent {_APT}", "end"]})
+    done = _run(pyinfra, tmp_path, _ONE_MASTER + worker)
+    assert _said(done, "w-1") == [
+        "it has 500 MB of memory and a worker needs 900; add some",
+        f"{_APT} does not answer; mend its network, or group_data's source",
+    ]
+    assert done.status == 1
+
+
+def test_sources_of_an_unknown_system_are_not_guessed(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    said = {"trusts": "1", "release": "11"}
+    done = _run(pyinfra, tmp_path, _ONE_MASTER + _WORKER.format(said=said, answers={}))
+    assert _said(done, "w-1") == [
+        "debian 11 is not supported; install Debian 12 and 13, Ubuntu 22.04 to 26.04, Raspberry Pi"
+        " OS 12 and 13"
+    ]
+    assert "download-file" not in done.stderr
+
+
 def test_a_machine_without_ca_certificates_says_when_its_sources_are_tried(
     pyinfra: Pyinfra, tmp_path: Path
 ) -> None:
@@ -189,6 +216,17 @@ def test_an_even_number_of_control_planes_is_refused_for_a_new_cluster(
     assert done.changing_commands == []
 
 
+def test_hosts_of_the_command_line_have_no_control_plane(pyinfra: Pyinfra) -> None:
+    done = pyinfra("@fake/a,@fake/b", "deploys/preflight.py", "-y", "--debug")
+    assert (
+        "--> no host of this run's inventory is a control plane; name a file whose control_plane"
+        " has one, as `pyinfra inventory.py ...`\n--> Summary:\n"
+    ) in done.stderr
+    assert done.status == 1
+    assert done.changing_commands == []
+    assert "Traceback" not in done.stderr
+
+
 def test_a_slow_etcd_disk_is_a_warning_and_no_more(pyinfra: Pyinfra, tmp_path: Path) -> None:
     slow = {"fdatasync": [*["notrunc 900"] * 20, *["notrunc,fdatasync 40900"] * 100, "end"]}
     master = f"control_plane = [machines.bare('cp-1', '192.0.2.11', {{}}, {slow!r})]\n"
@@ -218,6 +256,19 @@ def test_a_slow_etcd_disk_is_a_warning_and_no_more(pyinfra: Pyinfra, tmp_path: P
             "cluster_configuration = {'networking': {'podSubnet': '10.0.0.0/8'}}",
             "group_data: cluster_configuration has networking.podSubnet ('10.0.0.0/8'), which"
             " comes from IPALLOC_RANGE of the network's manifest; take it out there",
+        ),
+        (
+            "cluster_configuration = {'controllerManager': {'extraArgs': [{'name': 'v', 'value':"
+            " '2'}, {'name': 'cluster-cidr', 'value': '10.0.0.0/8'}]}}",
+            "group_data: cluster_configuration has controllerManager.extraArgs cluster-cidr"
+            " ('10.0.0.0/8'), which comes from IPALLOC_RANGE of the network's manifest; take it"
+            " out there",
+        ),
+        (
+            "cluster_configuration = {'apiServer': {'extraArgs': [{'name':"
+            " 'service-cluster-ip-range', 'value': '10.0.0.0/16'}]}}",
+            "group_data: cluster_configuration has apiServer.extraArgs service-cluster-ip-range"
+            " ('10.0.0.0/16'), which comes from service_network; take it out there",
         ),
         (
             "kube_proxy_configuration = {'clusterCIDR': '10.0.0.0/8'}",

@@ -9,7 +9,7 @@ import pytest
 from pyinfra.api import FactProcessError
 
 from barekube.facts.machine import Found, Machine
-from barekube.facts.preflight import CheckupFact, SyncTimes
+from barekube.facts.preflight import CheckupFact, SyncTimes, Unreached
 
 
 def _ask(**wanted: Any) -> Found:  # noqa: ANN401
@@ -71,7 +71,55 @@ def test_a_checkup_of_this_machine_says_what_it_is() -> None:
     uname = subprocess.run(["uname", "-m"], capture_output=True, text=True, check=True).stdout
     assert found.machine == uname.strip()
     assert found.distribution == "debian"
+    assert found.room["/var"] > 0
     assert abs(found.offset) < 5
+
+
+@pytest.mark.parametrize(
+    ("installed", "enabled", "said"),
+    [(True, "yes", ("ufw",)), (True, "no", ()), (False, "yes", ())],
+    ids=["it runs", "it was disabled", "its package was removed"],
+)
+def test_ufw_is_a_firewall_where_it_is_there_and_enabled(
+    tmp_path: Path, installed: bool, enabled: str, said: tuple[str, ...]
+) -> None:
+    (tmp_path / "ufw.conf").write_text(f"# as Debian has it\nENABLED={enabled}\nLOGLEVEL=low\n")
+    if installed:
+        (tmp_path / "ufw").touch(0o755)
+    command = CheckupFact().command().get_raw_value()
+    command = command.replace("/etc/ufw", str(tmp_path)).replace("/usr/sbin", str(tmp_path))
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    found = CheckupFact().process(done.stdout.splitlines()).firewalls
+    assert tuple(each for each in found if each == "ufw") == said
+
+
+# A machine that has no way to others, and a firewall with a word of its own for each port.
+_WALL = """
+ip link set lo up
+ip address add 192.0.2.1/32 dev lo
+nft -f - <<'END'
+table inet wall {
+  chain input {
+    type filter hook input priority 0
+    tcp dport 2 reject
+    tcp dport 3 reject with icmpx type admin-prohibited
+    tcp dport 4 drop
+  }
+}
+END
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a network of its own")
+def test_a_closed_port_is_reached_and_one_that_a_firewall_answers_for_is_not() -> None:
+    good = ["tcp:192.0.2.1:1", "udp:192.0.2.1:1", "mtu:192.0.2.1:1:1463"]
+    bad = [*(f"tcp:192.0.2.1:{port}" for port in (2, 3, 4)), "tcp:198.51.100.1:1"]
+    bad.append("udp:198.51.100.1:1")
+    command = Unreached().command([*good, *bad]).get_raw_value()
+    done = subprocess.run(
+        ["unshare", "-n", "sh", "-ec", _WALL + command], capture_output=True, text=True, check=True
+    )
+    assert Unreached().process(done.stdout.splitlines()) == bad
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["with /var/lib", "a disk of its own"])

@@ -201,3 +201,29 @@ def test_no_value_of_a_secret_is_in_its_difference_not_even_in_kubectls_note() -
     for value in ("in-clear", "other\n", "third"):
         assert value not in diff
         assert base64.b64encode(value.encode()).decode() not in diff
+
+
+def test_what_an_editor_leaves_is_passed_over_and_what_cannot_be_read_is_named(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.yaml").write_text(_MAP)
+    # Emacs's mark of a file that is being changed.
+    (tmp_path / ".#a.yaml").symlink_to("somebody@somewhere.1234")
+    assert [file for file, _ in read(tmp_path)] == [str(tmp_path / "a.yaml")]
+    dangling = tmp_path / "b.yaml"
+    dangling.symlink_to("nowhere")
+    with pytest.raises(BadManifest) as error:
+        read(tmp_path)
+    assert str(error.value) == (
+        f"{dangling} cannot be read (No such file or directory); bring it back or remove it"
+    )
+
+
+def test_a_manifest_of_another_ending_is_not_forgotten_silently(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(_MAP)
+    (tmp_path / "b.yml").write_text(_MAP)
+    with pytest.raises(BadManifest) as error:
+        read(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path / 'b.yml'} is not read; end its name with .yaml, or move it away"
+    )

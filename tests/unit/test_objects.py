@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 from kubernetes.client.exceptions import ApiException
-from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
+from kubernetes.dynamic.exceptions import (
+    NotFoundError,
+    ResourceNotFoundError,
+    api_exception,
+)
 from pyinfra.context import ctx_host
 
 from barekube import objects as live_objects
@@ -95,6 +99,47 @@ def test_what_the_api_cannot_judge_yet_is_no_trouble_if_it_comes_before(
     assert live_objects.compared(api, files, [], executing=executing) == (todo, troubles)
 
 
+def _refusal(status: int) -> ApiException:
+    error = api_exception(ApiException(status, "Refused"))
+    error.body = '{"message": "no"}'
+    return error
+
+
+@pytest.mark.parametrize("executing", [True, False])
+@pytest.mark.parametrize(
+    ("status", "there", "troubles"),
+    [
+        (422, False, ["f: ConfigMap rook-ceph/a: the API refuses it: no; correct the manifest"]),
+        (400, False, ["f: ConfigMap rook-ceph/a: the API refuses it: no; correct the manifest"]),
+        (403, False, []),
+        (422, True, []),
+    ],
+    ids=["not valid", "not understood", "a quota of that namespace", "the name is taken there"],
+)
+def test_an_object_whose_namespace_comes_with_it_is_judged_in_another_one(
+    executing: bool, status: int, there: bool, troubles: list[str]
+) -> None:
+    kind = _Kind(NotFoundError(ApiException(404)), _refusal(status))
+    sent: list[tuple[object, object]] = []
+    apply, get = kind.server_side_apply, kind.get
+
+    def keep(body: Object, **options: object) -> Any:  # noqa: ANN401
+        sent.append((body["metadata"]["namespace"], options.get("dry_run")))
+        return apply(body, **options)
+
+    def find(**options: object) -> Any:  # noqa: ANN401
+        taken = there and options["namespace"] == "default"
+        return SimpleNamespace(to_dict=dict) if taken else get()
+
+    kind.server_side_apply, kind.get = keep, find  # type: ignore[method-assign]
+    api = _api(Namespace=_Kind(namespaced=False), ConfigMap=kind)
+    files = [("f", SPACE), ("f", MAP)]
+    todo, found = live_objects.compared(api, files, [], executing=executing)
+    assert found == troubles
+    assert todo == [(SPACE, []), *([] if troubles else [(MAP, None)])]
+    assert sent == [("rook-ceph", "All"), ("default", "All")][: 1 if there else 2]
+
+
 def test_a_changed_secret_is_applied_and_an_unchanged_one_is_not() -> None:
     def secret(value: str) -> Object:
         return {**MAP, "kind": "Secret", "data": {"password": value}}
@@ -125,7 +170,7 @@ def test_a_server_that_is_too_busy_is_asked_again_and_a_refusal_ends_it(
     assert _apply(monkeypatch, busy, busy) == (True, [])
     assert _apply(monkeypatch, busy, refused) == (
         False,
-        ["ConfigMap rook-ceph/a: the API refuses it: no"],
+        ["ConfigMap rook-ceph/a: the API refuses it: no; correct its manifest"],
     )
 
 

@@ -1,6 +1,7 @@
 """Operations on a fresh, a converged and a drifted machine: every command, whole."""
 
 import shlex
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,10 +16,11 @@ from barekube import kernel, lease, tokens, traces
 from barekube.api import Trouble
 from barekube.cluster import Cluster, Node
 from barekube.operations import files, firewall, packages, system, units, workers
+from barekube.operations.order import changing
 from barekube.text import TextFile
 from tests.plan import machines
 from tests.plan.machines import Machine
-from tests.unit.harness import Outcome, outcome
+from tests.unit.harness import Outcome, begun, outcome
 
 
 def _on(machine: Machine | None, operation: Any, *arguments: object, **options: Any) -> Outcome:  # noqa: ANN401
@@ -114,13 +116,19 @@ APT = (
 )
 
 
+DEAD = (
+    "a source of packages, named above, does not answer or is broken; mend it, or the network, then"
+    " run again"
+)
+
+
 def _install(words: str) -> str:
     return _alone(
         f"dpkg --configure -a --force-confold >/dev/null || true; {APT}"
         f" -o APT::Update::Error-Mode=any -o Dir::Etc::sourcelist={SOURCE_PATH}"
-        f" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 update; {APT}"
-        " --no-install-recommends --allow-change-held-packages --allow-downgrades"
-        f" install {words}"
+        f" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 update || {{ echo '{DEAD}' >&2;"
+        f" exit 1; }}; {APT} --no-install-recommends --allow-change-held-packages"
+        f" --allow-downgrades install {words}"
     )
 
 
@@ -155,6 +163,23 @@ def test_packages_are_installed_from_a_source_whose_key_is_the_wanted_one() -> N
         ],
         asked=2,
     )
+
+
+def test_a_mirror_that_is_dead_ends_with_a_sentence_and_nothing_is_installed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for name, text in {
+        "dpkg": "",
+        "apt-get": 'echo "$@" >>$0.log; echo "E: raw" >&2; exit 100',
+    }.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    install = changing(packages._install(["chrony"], None))
+    process = begun(install, tmp_path)
+    assert process.communicate()[1].splitlines() == ["E: raw", DEAD]
+    assert process.returncode != 0
+    assert "install" not in (tmp_path / "bin/apt-get.log").read_text()
 
 
 def test_packages_that_are_as_wanted_cost_one_question_and_no_command() -> None:

@@ -1,5 +1,6 @@
 """The pod network's password: made once, kept, changed when asked for; and who runs with it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
 from barekube import api as cluster_api
+from barekube import objects as live_objects
 from barekube import weave
 from barekube.api import Trouble
 from barekube.cluster import Cluster
@@ -93,7 +95,13 @@ def _api(
     )
 
 
-def _connected(monkeypatch: pytest.MonkeyPatch, api: Any, *, acts: bool = True) -> None:  # noqa: ANN401
+def _connected(
+    monkeypatch: pytest.MonkeyPatch,
+    api: Any,  # noqa: ANN401
+    *,
+    acts: bool = True,
+    troubles: Sequence[str] = (),
+) -> None:
     def connect(cluster: Cluster) -> Any:  # noqa: ANN401
         if api is None:
             raise Trouble("cp-1: its API does not answer")
@@ -101,9 +109,10 @@ def _connected(monkeypatch: pytest.MonkeyPatch, api: Any, *, acts: bool = True) 
 
     monkeypatch.setattr(cluster_api, "connect", connect)
     monkeypatch.setattr(objects, "acts_for_the_cluster", lambda: acts)
+    monkeypatch.setattr(live_objects, "compared", lambda *given, executing: ([], troubles))
 
 
-def _password(monkeypatch: pytest.MonkeyPatch, api: Any, asked: str = "", **more: bool) -> Outcome:  # noqa: ANN401
+def _password(monkeypatch: pytest.MonkeyPatch, api: Any, asked: str = "", **more: Any) -> Outcome:  # noqa: ANN401
     _connected(monkeypatch, api, **more)
     return outcome(
         objects.password,
@@ -111,6 +120,7 @@ def _password(monkeypatch: pytest.MonkeyPatch, api: Any, asked: str = "", **more
         weave.SECRET,
         weave.SECRET_KEY,
         weave.DAEMON_SET,
+        [Path("manifests/weave")],
         answers={},
         data={"password": asked} if asked else {},
     )
@@ -188,6 +198,17 @@ def test_a_password_is_made_once_and_anew_only_when_asked_for(
     wanted: Outcome,
 ) -> None:
     assert _password(monkeypatch, api, asked) == wanted
+
+
+@pytest.mark.parametrize("asked", ["", "weave-password"])
+def test_no_password_is_made_where_the_api_refuses_what_comes_next(
+    monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    troubles = ["weave.yaml: DaemonSet kube-system/weave-net: the API refuses it: no"]
+    api = _api(KEPT, pods=RUNS) if asked else _api()
+    assert _password(monkeypatch, api, asked, troubles=troubles) == Outcome(
+        commands=["false"], logs=troubles
+    )
 
 
 def test_one_host_makes_the_password_for_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,17 +5,8 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from barekube.preflight import (
-    Checkup,
-    Wanted,
-    architecture,
-    between,
-    findings,
-    narrow,
-    slow_disk,
-    targets,
-    unreached,
-)
+from barekube.peers import between, targets, unreached
+from barekube.preflight import Checkup, Wanted, architecture, findings, narrow, slow_disk
 
 WELL = Checkup(
     root=True,
@@ -36,7 +27,7 @@ WELL = Checkup(
     packages={},
     held=frozenset(),
     ours=False,
-    var_mb=21_000,
+    room={"/var": 21_000},
     routes={IPv4Network("0.0.0.0/0"): "eth0", IPv4Network("192.0.2.0/24"): "eth0"},
     firewalls=(),
     swap_units=(),
@@ -177,9 +168,25 @@ def test_what_upstream_has_not_for_a_cpu_is_named_with_the_command_that_builds_i
             " barekube may replace it",
         ),
         (
-            replace(WELL, firewalls=("ufw.service",)),
-            "ufw.service is active and would drop what nodes say to each other, or their rules"
-            " with its own; run `systemctl disable --now ufw.service` on it",
+            replace(WELL, firewalls=("ufw",)),
+            "ufw is active and would drop what nodes say to each other, or their rules with its"
+            " own; run `ufw disable` on it",
+        ),
+        (
+            replace(WELL, firewalls=("nftables.service",)),
+            "nftables.service is active and would drop what nodes say to each other, or their"
+            " rules with its own; run `systemctl disable --now nftables.service` on it",
+        ),
+        (
+            replace(WELL, firewalls=("nftables.service",), ca="one"),
+            "nftables.service is active and would drop what nodes say to each other, or their"
+            " rules with its own; run `systemctl disable nftables.service` on it (--now would drop"
+            " the rules of its pods too), then deploys/maintain.py --data reboot=true on it",
+        ),
+        (
+            replace(WELL, foreign=("/etc/systemd/system/containerd.service",)),
+            "/etc/systemd/system/containerd.service is of a containerd that is not ours to"
+            " configure; stop and remove that first, or take another machine",
         ),
         (
             replace(WELL, swap_units=("dphys-swapfile.service",)),
@@ -187,14 +194,33 @@ def test_what_upstream_has_not_for_a_cpu_is_named_with_the_command_that_builds_i
             " dphys-swapfile.service` on it",
         ),
         (
-            replace(WELL, var_mb=12_345),
-            "it has 12.3 GB free under /var and a node needs 20; make room, or mount a larger disk"
+            replace(WELL, room={"/var": 19_999}),
+            "it has 19.9 GB free under /var and a node needs 20; make room, or mount a larger disk"
+            " there",
+        ),
+        (
+            replace(WELL, room={"/var": 21_000, "/var/lib/etcd": 12}),
+            "it has 0.0 GB free under /var/lib/etcd and a node needs 2; make room, or mount a"
+            " larger disk there",
+        ),
+        (
+            replace(WELL, room={}),
+            "it has 0.0 GB free under /var and a node needs 20; make room, or mount a larger disk"
             " there",
         ),
         (
             replace(WELL, routes={IPv4Network("10.40.0.0/16"): "eth1"}),
             "its route to 10.40.0.0/16 (eth1) overlaps the network of pods, 10.32.0.0/12; choose"
             " another one",
+        ),
+        (
+            # OpenVPN's redirect-gateway def1.
+            replace(
+                WELL,
+                routes={IPv4Network("0.0.0.0/1"): "tun0", IPv4Network("128.0.0.0/1"): "tun0"},
+            ),
+            "its route to 0.0.0.0/1 (tun0) is a half of all addresses, those of pods too; let what"
+            " made it (a VPN) set a default route instead",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -209,13 +235,15 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 def test_a_node_is_not_asked_for_the_room_and_routes_that_it_takes_itself() -> None:
     routes = {IPv4Network("10.40.0.0/16"): "weave"}
-    node = replace(WELL, ca="one", var_mb=9_000, routes=routes)
+    node = replace(WELL, ca="one", room={"/var": 9_000}, routes=routes)
     assert findings(node, MASTER) == []
 
 
 def test_a_containerd_of_ours_is_replaced_though_it_is_held() -> None:
     held = frozenset({"containerd.io"})
-    host = replace(WELL, packages={"containerd.io": "1.7.1"}, held=held, ours=True)
+    own = ("/etc/systemd/system/containerd.service",)
+    packages = {"containerd.io": "1.7.1"}
+    host = replace(WELL, packages=packages, held=held, foreign=own, ours=True)
     assert findings(host, MASTER) == []
 
 
@@ -224,10 +252,12 @@ def test_what_a_package_and_a_route_are_is_read_from_the_hosts_own_words() -> No
         "package.containerd": "deinstall 1.6.20",
         "package.containerd.io": "hold 2.4.2",
         "routes": "eth0:000200C0:00FFFFFF weave:0000200A:0000F0FF",
+        "room": "/var:20000000:/ /var/lib/kubelet:20000000:/ /var/lib/etcd:4000:/var/lib/etcd",
     }
     host = Checkup.parse(values, (), 0.0)
     assert host.packages == {"containerd.io": "2.4.2"}
     assert host.held == {"containerd.io"}
+    assert host.room == {"/var": 20_480, "/var/lib/etcd": 4}
     assert host.routes == {
         IPv4Network("192.0.2.0/24"): "eth0",
         IPv4Network("10.32.0.0/12"): "weave",
@@ -269,6 +299,7 @@ def test_a_new_host_tries_every_port_of_its_peers_and_the_size_of_packets() -> N
         "tcp:192.0.2.11:2379",
         "tcp:192.0.2.11:2380",
         "tcp:192.0.2.11:6783",
+        "mtu:192.0.2.11:6785:1387",
         "tcp:192.0.2.22:10250",
         "tcp:192.0.2.22:6783",
         "udp:192.0.2.22:6783",

@@ -96,13 +96,31 @@ def test_one_run_of_apts_downloader_tells_what_answers_and_brings_the_keys(
 ) -> None:
     (tmp_path / "Release").write_text("")
     (tmp_path / "it's a key").write_text("a\nkey\n")
+    (tmp_path / "binary").write_bytes(b"\x99\x01")
+    (tmp_path / "empty").write_text("")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
         there = f"http://127.0.0.1:{server.server_port}"
         urls = [f"{there}/Release", f"{there}/nowhere", "http://127.0.0.2:1/Release"]
         key, lost = f"{there}/it's%20a%20key", f"{there}/lost"
-        command = Sources().command(urls, [key, lost]).get_raw_value()
+        binary, empty = f"{there}/binary", f"{there}/empty"
+        command = Sources().command(urls, [key, lost, binary, empty]).get_raw_value()
         done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
         server.shutdown()
-    assert Sources().process(done.stdout.splitlines()) == (urls[1:], {key: "a\nkey\n"})
+    assert Sources().process(done.stdout.splitlines()) == (
+        [*urls[1:], lost],
+        {key: "a\nkey\n", binary: "\ufffd\x01", empty: ""},
+    )
+
+
+def test_a_key_that_is_not_there_is_not_called_another_one(data: dict[str, Any]) -> None:
+    key = f"{BUNDLE}/apt.asc"
+    assert _said([key], data)[0] == [
+        f"{key} does not answer; mend its network, or group_data's source"
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "\ufffd\x01", "<html>", "\u00e4"])
+def test_what_is_no_key_is_none(text: str) -> None:
+    assert not packages.is_key("0A", text)

@@ -159,9 +159,9 @@ def test_only_a_worker_that_is_left_out_may_be_unwell() -> None:
 
 
 def test_room_is_a_fifth_or_five_gigabytes() -> None:
-    assert upgrade.room(2_000_000, 10_000_000) is None
-    assert upgrade.room(5_000_000, 100_000_000) is None
-    assert upgrade.room(1_900_000, 10_000_000) == (
+    assert upgrade.room("/var", 2_000_000, 10_000_000) is None
+    assert upgrade.room("/var", 5_000_000, 100_000_000) is None
+    assert upgrade.room("/var", 1_900_000, 10_000_000) == (
         "1.9 GB of 10.0 are free under /var; make room for new images"
     )
 

@@ -1,13 +1,20 @@
 """How the answers of the proof are judged, and summed up."""
 
+import subprocess
+import time
+from base64 import b64encode
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+from kubernetes import client as k8s
+from pyinfra.context import ctx_host
 
 from barekube import api as cluster_api
 from barekube.cluster import Cluster
-from barekube.facts.verify import Answers
+from barekube.facts.verify import Answers, LookFact
 from barekube.operations import verify as verifying
 from barekube.verify import (
     Answer,
@@ -21,7 +28,8 @@ from barekube.verify import (
     table,
     tries,
 )
-from tests.unit.harness import outcome
+from tests.plan.machines import _certificate
+from tests.unit.harness import FakeHost, outcome
 
 OWN = Pods("a", "192.0.2.1", {"probe": "10.0.0.1", "closed": "10.0.0.2", "stranger": "10.0.0.3"})
 OTHER = Pods("b", "192.0.2.2", {"probe": "10.0.1.1"})
@@ -73,6 +81,12 @@ OUT = Try("policy keeps out", "10.0.0.3", 8080, "/", passes=False)
         (DNS, Answer("", 15.0), "FAILED: DNS, no answer: silence (15.00 s)"),
         (OUT, NO, "ok: policy keeps out, nothing came back (5.00 s)"),
         (OUT, YES, "FAILED: policy keeps out, and was answered all the same (0.10 s)"),
+        (
+            OUT,
+            Answer("bash: connect: Connection refused", 0.0),
+            "FAILED: policy keeps out, the pod that is to ask says no answer: bash: connect:"
+            " Connection refused (0.00 s)",
+        ),
     ],
 )
 def test_an_answer_is_good_where_one_was_wanted(asked: Try, answers: Answer, line: str) -> None:
@@ -101,15 +115,65 @@ def test_dns_is_not_blamed_for_a_pair_that_is_cut(
 def test_a_certificate_that_ends_within_a_month_fails_by_its_file() -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
     ends = {"ca.crt": datetime(2036, 1, 1, tzinfo=UTC), "a.crt": datetime(2026, 11, 30, tzinfo=UTC)}
-    assert certificates("a", ends, now) == Check(
+    assert certificates("a", ends, [], now) == Check(
         "certificates", "a", False, "the first of 2 to end is a.crt, on 2026-11-30"
     )
-    assert certificates("a", {}, now).good is None
+    assert certificates("a", {}, [], now).good is None
+
+
+_PEM = _certificate().splitlines()
+_UNREAD = "holds no certificate that can be read; restore it, or remove it if it is yours"
+_REST = ["disk /var 20 100 /", "disk /var/lib/etcd 20 100 /", "clock 1.0", "end"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "good", "unread"),
+    [
+        pytest.param(["file /a.crt", *_PEM], ["/a.crt"], [], id="one"),
+        pytest.param(["file /a.crt", *_PEM, *_PEM], ["/a.crt"], [], id="two in a file"),
+        pytest.param(["file /a.crt", "file /b.crt", *_PEM], ["/b.crt"], ["/a.crt"], id="empty"),
+        pytest.param(
+            ["file /a.crt", *_PEM[:-1], "file /b.crt", *_PEM], ["/b.crt"], ["/a.crt"], id="cut off"
+        ),
+        pytest.param(
+            ["file /a.crt", _PEM[0], "AAAA", _PEM[-1], "file /b.crt", *_PEM],
+            ["/b.crt"],
+            ["/a.crt"],
+            id="of something else",
+        ),
+        pytest.param(["conf /a.conf", "conf /b.conf"], [], [], id="another file is named in it"),
+        pytest.param(
+            ["conf /a.conf", f"data {b64encode(_certificate().encode()).decode()}"],
+            ["/a.conf"],
+            [],
+            id="in a kubeconfig",
+        ),
+        pytest.param(["conf /a.conf", "data AAA"], [], ["/a.conf"], id="damaged in a kubeconfig"),
+    ],
+)
+def test_a_file_without_a_certificate_is_named_and_the_others_are_read(
+    lines: list[str], good: list[str], unread: list[str]
+) -> None:
+    look = LookFact().process([*lines, *_REST])
+    assert (list(look.ends), look.unread) == (good, unread)
+    if unread:
+        found = certificates("a", look.ends, look.unread, datetime.now(UTC))
+        assert (found.good, found.words) == (False, f"{unread[0]} {_UNREAD}")
+
+
+def test_a_look_at_this_machine_finds_its_disk_once() -> None:
+    command = LookFact().command().get_raw_value()
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    look = LookFact().process(done.stdout.splitlines())
+    assert (next(iter(look.disks)), abs(look.offset) < 5) == ("/var", True)
+    assert LookFact().process(_REST).disks == {"/var": (20, 100)}
 
 
 @pytest.mark.parametrize(("free", "good"), [(16, True), (15, False), (0, False)])
 def test_a_disk_is_full_where_kubelet_begins_to_evict(free: int, good: bool) -> None:
-    assert room("a", free, 100) == Check("disk", "a", good, f"{free}% of /var are free")
+    words = f"{free}% of /var/lib/etcd are free"
+    disks = {"/var": (50, 100), "/var/lib/etcd": (free, 100)}
+    assert room("a", disks) == Check("disk", "a", good, words)
 
 
 def test_a_clock_is_compared_with_the_others_not_with_this_machines() -> None:
@@ -119,6 +183,13 @@ def test_a_clock_is_compared_with_the_others_not_with_this_machines() -> None:
         ("b", True),
         ("c", False),
     ]
+    assert clocks(offsets)[2].words == "+29.5 s against the median of 3 hosts"
+
+
+def test_the_clock_of_a_single_host_is_compared_with_this_machines() -> None:
+    assert clocks({"a": -20.0}) == [
+        Check("clock", "a", False, "-20.0 s against the machine that this runs on")
+    ]
 
 
 def test_the_table_has_a_line_a_title_and_names_where_it_is_not_well() -> None:
@@ -126,12 +197,19 @@ def test_the_table_has_a_line_a_title_and_names_where_it_is_not_well() -> None:
         Check("pods on b", "a", True, ""),
         Check("pods on a", "b", False, ""),
         Check("DNS", "a", True, ""),
+        Check("fast datapath", "a", None, "", group="needs Weave"),
+        Check("fast datapath", "b", None, "", group="needs Weave"),
+        Check("policy lets in", "a", None, "", group="needs Weave"),
         Check("DNS", "b", None, ""),
     ]
     assert table(checks) == [
         "node pairs         1/2  FAILED on b",
         "DNS                1/2  not checked on b",
-        "ok: 2, FAILED: 1, not checked: 1",
+        "fast datapath      0/2  needs Weave  not checked on a, b",
+        "policy lets in     0/1  needs Weave  not checked on a",
+        "ok: 2, FAILED: 1, not checked: 4",
+        "not checked: 1 (DNS)",
+        "not checked, needs Weave: 3 (fast datapath, policy lets in)",
     ]
 
 
@@ -202,14 +280,32 @@ def test_pods_that_do_not_start_on_a_node_fail_there_and_nothing_else_is_tried(
     ]
 
 
-def test_pods_that_run_are_tried_and_those_that_do_not_start_elsewhere_fail_there_only(
+def test_pods_that_run_are_tried_and_those_that_do_not_start_elsewhere_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def titles(*pods: tuple[str, str, str, str]) -> list[str]:
         said = _told(monkeypatch, *pods)
         assert not [each for each in said if each.startswith("FAILED")]
-        return [each.split(", ")[0] for each in said if each.startswith("ok")]
+        without_weave = ("policy lets in", "policy keeps out")
+        said = [each.split(", ")[0] for each in said]
+        return [each for each in said if not each.endswith(without_weave)]
 
     own = ["ok: DNS", "ok: Service", "ok: NodePort", "ok: hostPort"]
     assert titles(*OURS, ("b", "probe", "10.32.1.1", "True")) == ["ok: pods on b", *own]
-    assert titles(*OURS, ("b", "probe", "10.32.1.1", "False")) == own
+    not_tried = ["not checked: pods on b", *own]
+    assert titles(*OURS, ("b", "probe", "10.32.1.1", "False")) == not_tried
+    assert titles(*OURS) == not_tried
+
+
+def test_a_namespace_that_does_not_go_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "_GONE_LIMIT", 0)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(k8s, "NetworkingV1Api", MagicMock())
+    monkeypatch.setattr(cluster_api, "connect", lambda cluster: MagicMock())
+    host: Any = FakeHost("a", {}, {})
+    with ctx_host.use(host):
+        assert not verifying._remove(None, host, None)  # type: ignore[arg-type]
+    assert host.logs == [
+        "what verify makes does not go away in 0 s (namespace barekube-verify); look at it with"
+        " `kubectl get -o yaml`, then run this again"
+    ]
