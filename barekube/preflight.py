@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from packaging.version import InvalidVersion, Version
 
 from barekube import versions
+from barekube.living import other_range
 from barekube.rook import ARCHITECTURES
-from barekube.traces import even_number
+from barekube.traces import even_number, other_address
 
 # ID of /etc/os-release -> VERSION_ID. Debian 12 and 13 are run in the lab; Ubuntu and Raspberry
 # Pi OS (which calls itself debian, on 32 bits raspbian) from recorded facts only.
@@ -45,7 +46,8 @@ class Checkup:
     """What one host said. `offset` is its clock less the controller's, in seconds; `ca` the
     SHA-256 of its /etc/kubernetes/pki/ca.crt, or empty; `held` are packages; `ours`: we installed
     its containerd; `routes` maps a network to the card that leads there; `cores` are the numbers by
-    which an ARM CPU names its cores."""
+    which an ARM CPU names its cores. Of a node, as kubeadm wrote them: `node_ip`, and on a control
+    plane `pods`, the range of their addresses."""
 
     root: bool
     machine: str
@@ -72,6 +74,8 @@ class Checkup:
     foreign: tuple[str, ...]
     offset: float
     cores: tuple[str, ...] = ()
+    node_ip: str = ""
+    pods: str = ""
 
     @classmethod
     def parse(cls, values: Mapping[str, str], foreign: tuple[str, ...], now: float) -> "Checkup":
@@ -106,6 +110,8 @@ class Checkup:
             foreign=foreign,
             offset=float(values.get("clock") or now) - now,
             cores=tuple(values.get("cores", "").split()),
+            node_ip=values.get("node_ip", ""),
+            pods=values.get("pods", ""),
         )
 
 
@@ -141,7 +147,7 @@ def findings(host: Checkup, wanted: Wanted) -> list[str]:
         *_hardware(host, wanted),
         *_system(host),
         *_others(host),
-        *(_version(host, wanted) if host.ca else _room(host, wanted)),
+        *(_settled(host, wanted) if host.ca else _room(host, wanted)),
     ]
 
 
@@ -171,10 +177,14 @@ def _others(host: Checkup) -> list[str]:
     return result
 
 
-def _version(host: Checkup, wanted: Wanted) -> list[str]:
-    """Of a node: whether it is of the wanted version; no other stage brings it there."""
-    wrong = other_version(host.packages.get("kubelet"), wanted.version)
-    return [wrong] if wrong else []
+def _settled(host: Checkup, wanted: Wanted) -> list[str]:
+    """Of a node: whether version, address and range are the wanted ones; no stage changes them."""
+    said = [
+        other_version(host.packages.get("kubelet"), wanted.version),
+        other_address(wanted.name, host.node_ip, wanted.address),
+        other_range(host.pods, wanted.networks["pods"]) if host.pods else None,
+    ]
+    return [each for each in said if each]
 
 
 def other_version(deb: str | None, wanted: str) -> str | None:

@@ -13,6 +13,7 @@ from barekube.hosts_file import with_nodes
 from barekube.operations import files
 from barekube.operations.order import changing, refuse
 from barekube.text import TextFile, changes
+from barekube.traces import KUBELET_CONF, KUBELET_FLAGS, node_ip, other_address
 
 _SWAP_TARGET = "/etc/systemd/system/swap.target"
 _HOSTS = "/etc/hosts"
@@ -30,12 +31,18 @@ def configured(
     paths = [kernel.MODULES_FILE, kernel.SYSCTL_FILE, _HOSTS]
     found = host.get_fact(
         Machine,
-        files=[*paths, "/proc/swaps", *map(kernel.proc_path, sysctls)],
+        files=[*paths, KUBELET_FLAGS, "/proc/swaps", *map(kernel.proc_path, sysctls)],
         units=["swap.target"],
         modules=list(modules),
+        secret=[KUBELET_CONF],
     )
     if found is None:
         yield from refuse("its system cannot be asked; mend the error above, then run again")
+        return
+    flags = found.files.get(KUBELET_FLAGS) if KUBELET_CONF in found.files else None
+    known = node_ip(flags.text()) if flags else ""
+    if known and (wrong := other_address(host.name, known, cluster.node(host.name).address)):
+        yield from refuse(wrong)
         return
     nodes = [(node.name, node.address, node.control_plane) for node in cluster.nodes]
     old = found.files[_HOSTS].text() if _HOSTS in found.files else ""

@@ -1,6 +1,7 @@
 """Operations on a fresh, a converged and a drifted machine: every command, whole."""
 
 import shlex
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -387,6 +388,27 @@ def test_the_nodes_are_named_beside_what_stands_in_the_hosts_file() -> None:
     )
 
 
+MOVED = (
+    "the cluster knows w-1 by its address {0}, which cannot change while it is a node; set"
+    " `address` back, from 192.0.2.21, or take it out with deploys/remove_node.py --data node=w-1"
+    " and run deploys/site.py then"
+)
+
+
+def test_a_node_that_kubeadm_gave_another_address_is_named_nowhere() -> None:
+    machine = _tuned()
+    machine.files["/etc/hosts"] = "127.0.0.1 localhost\n"
+    machine.files[traces.KUBELET_FLAGS] = 'KUBELET_KUBEADM_ARGS="--node-ip=192.0.2.31 --v=2"\n'
+
+    def asked() -> Outcome:
+        return _on(machine, system.configured, {"br_netfilter": ""}, SYSCTLS, CLUSTER, name="w-1")
+
+    # Of a join that was cut off it says nothing.
+    assert asked().commands == [_write("/etc/hosts")]
+    machine.secret.append(traces.KUBELET_CONF)
+    assert asked() == Outcome(commands=["false"], logs=[MOVED.format("192.0.2.31")], asked=1)
+
+
 # -- firewall.configured
 
 RULES = "table inet barekube { }\n"
@@ -471,6 +493,28 @@ def test_a_host_that_left_the_edge_loses_its_firewall_whatever_is_left_of_it() -
     )
 
 
+def test_the_firewall_of_a_node_stays_where_the_range_of_pods_is_another_one() -> None:
+    old, new = (
+        rules.rules(replace(CLUSTER, pod_network=pods), 22, edge=False, trusted=["10.9.0.0/16"])
+        for pods in ("10.32.0.0/12", "10.64.0.0/12")
+    )
+    machine = _walled()
+    machine.files[rules.FILE] = old
+    assert _firewall(machine, new).commands[0] == _write(rules.FILE)
+    machine.secret.append(traces.KUBELET_CONF)
+    assert _firewall(machine, new) == Outcome(
+        commands=["false"],
+        logs=[
+            "networking.podSubnet of the cluster is '10.32.0.0/12' and cannot change after init;"
+            " set IPALLOC_RANGE of the network's manifest back, from '10.64.0.0/12'"
+        ],
+        asked=1,
+    )
+    # As one that is not ours to read.
+    machine.files[rules.FILE] = RULES
+    assert _firewall(machine, new).commands[0] == _write(rules.FILE)
+
+
 def test_a_firewall_that_cannot_be_asked_is_not_touched() -> None:
     assert _firewall(None) == Outcome(
         commands=["false"],
@@ -510,8 +554,10 @@ def test_rules_that_let_no_new_connection_in_fail_the_host_in_a_sentence(shut: b
 TOKEN = "abcdef.0123456789abcdef"
 
 
-def _node(machine_id: str) -> SimpleNamespace:
-    return SimpleNamespace(status=SimpleNamespace(node_info=SimpleNamespace(machine_id=machine_id)))
+def _node(machine_id: str, address: str) -> SimpleNamespace:
+    info = SimpleNamespace(machine_id=machine_id)
+    there = [SimpleNamespace(type="InternalIP", address=address)]
+    return SimpleNamespace(status=SimpleNamespace(node_info=info, addresses=there))
 
 
 def _worker(
@@ -519,14 +565,16 @@ def _worker(
     machine: Machine,
     registered: str | None = None,
     runs: str = "1.37.2",
+    known: str = "192.0.2.21",
 ) -> Outcome:
-    """`registered`: the machine-id that the API has of w-1; `runs`: the cluster's version."""
+    """`registered`, `known`: the machine-id and the address that the API has of w-1; `runs`: the
+    cluster's version."""
 
     def read_node(name: str) -> SimpleNamespace:
         assert name == "w-1"
         if registered is None:
             raise ApiException(status=404)
-        return _node(registered)
+        return _node(registered, known)
 
     text = f"kubernetesVersion: v{runs}\n"
     config = SimpleNamespace(data={"ClusterConfiguration": text})
@@ -628,6 +676,19 @@ def test_a_worker_that_only_lacks_its_serving_certificate_gets_it(
     assert _worker(monkeypatch, machine, machines.MACHINE_ID) == Outcome(
         commands=["approve()"], logs=[APPROVES], asked=1
     )
+
+
+def test_a_worker_that_the_cluster_knows_by_another_address_is_not_touched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = _joined()
+    machine.units[traces.KUBELET] = ("loaded", "inactive", "enabled")
+    assert _worker(monkeypatch, machine, machines.MACHINE_ID, known="192.0.2.31") == Outcome(
+        commands=["false"], logs=[MOVED.format("192.0.2.31")], asked=1
+    )
+    # A machine that lost what it was joins anew, with the address that it has now.
+    anew = _worker(monkeypatch, _bare(), machines.MACHINE_ID, known="192.0.2.31")
+    assert anew.logs == [JOINS, APPROVES]
 
 
 def test_a_worker_of_another_cluster_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
