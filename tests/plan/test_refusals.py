@@ -36,7 +36,15 @@ def _run(
 def _said(done: Result, host: str) -> list[str]:
     """What was said of a host, without what pyinfra says by itself and we of each bare one."""
     lines = [line.partition(f"[@fake/{host}]")[2].strip() for line in done.stderr.splitlines()]
-    pyinfras = ("Connected", "No changes", "Skipped", "Ready", "Error: executed", "Loaded fact", "noop: ")
+    pyinfras = (
+        "Connected",
+        "No changes",
+        "Skipped",
+        "Ready",
+        "Error: executed",
+        "Loaded fact",
+        "noop: ",
+    )
     return [line for line in lines if line and not line.startswith((*pyinfras, _OF_BARE_ONES))]
 
 

@@ -164,6 +164,18 @@ def test_packages_that_are_as_wanted_cost_one_question_and_no_command() -> None:
     )
 
 
+def test_what_only_a_bundle_needs_goes_where_there_is_none_any_more() -> None:
+    machine = _whole()
+    conf = "/etc/apt/apt.conf.d/60barekube-bundle"
+    machine.files |= {path: "x\n" for path in (packages.BUNDLE_CA, conf)}
+    options = {"source": "kubernetes", "absent": packages.TRUST_IN_BUNDLE, "data": DATA}
+    assert _on(machine, packages.installed, KUBELET, **options) == Outcome(
+        commands=[_alone(f"rm -f {packages.BUNDLE_CA} {conf}")],
+        logs=[f"{packages.BUNDLE_CA}: removed", f"{conf}: removed"],
+        asked=1,
+    )
+
+
 def test_the_packages_of_a_node_are_of_another_version_only_by_an_upgrade() -> None:
     machine = _whole()
     machine.packages["kubelet"] = ("1.36.3-1.1", "hold")
@@ -248,6 +260,17 @@ def _unit(load: str, active: str, enabled: str, content: str = "a\n") -> Outcome
 def test_a_unit_that_runs_with_its_files_is_left_alone() -> None:
     assert _unit("loaded", "active", "enabled") == Outcome(
         noops=["a.service runs, with 1 files as wanted"], asked=1
+    )
+
+
+def test_a_file_that_a_unit_is_to_have_no_more_goes_without_a_restart() -> None:
+    machine = Machine(
+        files={"/etc/a.toml": "a\n", "/etc/old.toml": "x\n"},
+        units={"a.service": ("loaded", "active", "enabled")},
+    )
+    done = _on(machine, units.configured, "a.service", [CONFIG], absent=["/etc/old.toml"])
+    assert done == Outcome(
+        commands=[_alone("rm -f /etc/old.toml")], logs=["/etc/old.toml: removed"], asked=1
     )
 
 
