@@ -400,6 +400,18 @@ def test_a_parameter_that_runs_but_is_not_on_disk_is_written_again() -> None:
     )
 
 
+def test_what_is_taken_out_of_group_data_is_said_to_stay_until_a_boot() -> None:
+    machine = _tuned()
+    machine.files[kernel.MODULES_FILE] = "br_netfilter\nip_vs\n"
+    machine.files[kernel.SYSCTL_FILE] = "kernel.panic = 10\nnet.ipv4.ip_forward = 1\n"
+    assert _kernel(machine).logs == [
+        f"{kernel.MODULES_FILE}: 0 lines added, 1 removed",
+        f"{kernel.SYSCTL_FILE}: 0 lines added, 1 removed",
+        "module ip_vs: no more after a boot; until then it stays as it is",
+        "kernel.panic: no more after a boot; until then it stays as it is",
+    ]
+
+
 def test_the_nodes_are_named_beside_what_stands_in_the_hosts_file() -> None:
     machine = _tuned()
     machine.files["/etc/hosts"] = "127.0.0.1 localhost\n"
