@@ -5,6 +5,8 @@ from barekube.text import TextFile
 
 CONFIG = "/etc/containerd/config.toml"
 CERTS = "/etc/containerd/certs.d"
+# Where all images come from while there is a bundle; it is read at every pull.
+MIRROR = f"{CERTS}/_default/hosts.toml"
 SOCKET = "unix:///run/containerd/containerd.sock"
 
 
@@ -18,9 +20,7 @@ def files(bundle_url: str | None, bundle_ca: str) -> list[TextFile]:
         TextFile("/etc/crictl.yaml", f"runtime-endpoint: {SOCKET}\nimage-endpoint: {SOCKET}\n"),
     ]
     if bundle_url:
-        result.append(
-            TextFile(f"{CERTS}/_default/hosts.toml", _HOSTS.format(url=bundle_url, ca=bundle_ca))
-        )
+        result.append(TextFile(MIRROR, _HOSTS.format(url=bundle_url, ca=bundle_ca)))
     return result
 
 

@@ -5,6 +5,7 @@ the pod network's rules are in the same kernel.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 
 from barekube.cluster import Cluster
@@ -78,6 +79,12 @@ def rules(cluster: Cluster, ssh_port: int, *, edge: bool, trusted: Sequence[str]
         + "".join(f"    {line}\n" for line in lines)
         + "  }\n}\n"
     )
+
+
+def pods(text: str) -> str:
+    """The range of pods that a text of rules() admits, or nothing."""
+    found = re.search(r"^ *ip saddr ([0-9./]+) accept$", text, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def files(text: str) -> list[TextFile]:

@@ -42,6 +42,21 @@ def modules_text(wanted: Iterable[str]) -> str:
     return "".join(f"{module}\n" for module in sorted(wanted))
 
 
+def dropped(
+    there: Mapping[str, Sequence[str] | None], modules: Iterable[str], sysctls: Iterable[str]
+) -> list[str]:
+    """A phrase for each module and parameter that our files (path to lines) name and that is wanted
+    no more: the kernel keeps it until a boot."""
+    said = []
+    for path, wanted, what in ((MODULES_FILE, modules, "module "), (SYSCTL_FILE, sysctls, "")):
+        names = {line.partition("=")[0].strip() for line in there.get(path) or []}
+        said += [
+            f"{what}{name}: no more after a boot; until then it stays as it is"
+            for name in sorted(names.difference(wanted, [""]))
+        ]
+    return said
+
+
 def swaps(lines: Sequence[str]) -> list[str]:
     """The devices and files in use as swap; `lines` are those of /proc/swaps."""
     return [line.split()[0] for line in lines[1:]]

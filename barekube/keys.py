@@ -11,7 +11,7 @@ from pyinfra.api.arguments import all_global_arguments
 from pyinfra.connectors.fake import FakeConnectorData
 from pyinfra.connectors.ssh import ConnectorData
 
-from barekube import doors, weave
+from barekube import component_fields, doors, weave
 
 LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 NAME = rf"{LABEL}(\.{LABEL})*"
@@ -67,8 +67,9 @@ def _is_list_of_texts(value: object) -> bool:
     return isinstance(value, list | tuple) and _are_texts(value)
 
 
-def _is_list_of_dicts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+def _are_rules(value: object) -> bool:
+    # With a policy of none an API server does not start.
+    return isinstance(value, list) and bool(value) and all(isinstance(e, dict) for e in value)
 
 
 def _are_named(value: object) -> bool:
@@ -217,15 +218,19 @@ CLUSTER: Mapping[str, Kind] = {
     ),
     "ignored_preflight": _TEXTS,
     "cluster_configuration": _CLUSTER_CONFIGURATION,
-    "kubelet_configuration": _DICT,
-    "kube_proxy_configuration": _DICT,
+    "kubelet_configuration": _dict_of(**dict.fromkeys(component_fields.KUBELET.split(), _ANY)),
+    "kube_proxy_configuration": _dict_of(
+        **dict.fromkeys(component_fields.KUBE_PROXY.split(), _ANY)
+    ),
     "ingress_manifests": _TEXT,
     "door_certificates": Kind(
         'a dict with (file of the certificate, file of its key) of "internal", "public" or both',
         _are_certificates,
     ),
     "encryption_key": Kind("a number from 1 on", lambda v: type(v) is int and v > 0),
-    "audit_rules": Kind("a list of dicts", _is_list_of_dicts),
+    "audit_rules": Kind(
+        'a list of dicts, one at least: [{"level": "None"}] logs nothing', _are_rules
+    ),
 }
 
 # Those of them that settings.cluster() and the stages take from whichever host comes first.

@@ -21,7 +21,8 @@ def lookup(api: Api, name: str) -> k8s.V1Node | None:
 
 def address(node: k8s.V1Node) -> str:
     """The address by which other nodes reach it."""
-    return next((a.address for a in node.status.addresses if a.type == "InternalIP"), "")
+    there = node.status.addresses or []
+    return next((each.address for each in there if each.type == "InternalIP"), "")
 
 
 def others(api: Api, name: str) -> dict[str, str]:

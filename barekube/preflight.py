@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from packaging.version import InvalidVersion, Version
 
 from barekube import versions
+from barekube.living import other_range
 from barekube.rook import ARCHITECTURES
+from barekube.traces import other_address
 
 # ID of /etc/os-release -> VERSION_ID. Debian 12 and 13 are run in the lab; Ubuntu and Raspberry
 # Pi OS (which calls itself debian, on 32 bits raspbian) from recorded facts only.
@@ -70,7 +72,8 @@ class Checkup:
     SHA-256 of its /etc/kubernetes/pki/ca.crt, or empty; `held` are packages; `ours`: we installed
     its containerd; `room` are the MB free on the disks of ROOM's directories; `routes` maps a
     network to the card that leads there; `cores` are the numbers by which an ARM CPU names its
-    cores."""
+    cores. Of a node, as kubeadm wrote them: `node_ip`, and on a control plane `pods`, the range
+    of their addresses."""
 
     root: bool
     machine: str
@@ -97,6 +100,8 @@ class Checkup:
     foreign: tuple[str, ...]
     offset: float
     cores: tuple[str, ...] = ()
+    node_ip: str = ""
+    pods: str = ""
 
     @classmethod
     def parse(cls, values: Mapping[str, str], foreign: tuple[str, ...], now: float) -> "Checkup":
@@ -131,6 +136,8 @@ class Checkup:
             foreign=foreign,
             offset=float(values.get("clock") or now) - now,
             cores=tuple(values.get("cores", "").split()),
+            node_ip=values.get("node_ip", ""),
+            pods=values.get("pods", ""),
         )
 
 
@@ -177,7 +184,7 @@ def findings(host: Checkup, wanted: Wanted) -> list[str]:
         *_hardware(host, wanted),
         *_system(host),
         *_others(host),
-        *(_version(host, wanted) if host.ca else _room(host, wanted)),
+        *(_settled(host, wanted) if host.ca else _room(host, wanted)),
     ]
 
 
@@ -229,10 +236,14 @@ def _without(firewall: str, *, node: bool) -> str:
     return f"run `{FIREWALLS[firewall]}` on it"
 
 
-def _version(host: Checkup, wanted: Wanted) -> list[str]:
-    """Of a node: whether it is of the wanted version; no other stage brings it there."""
-    wrong = other_version(host.packages.get("kubelet"), wanted.version)
-    return [wrong] if wrong else []
+def _settled(host: Checkup, wanted: Wanted) -> list[str]:
+    """Of a node: whether version, address and range are the wanted ones; no stage changes them."""
+    said = [
+        other_version(host.packages.get("kubelet"), wanted.version),
+        other_address(wanted.name, host.node_ip, wanted.address),
+        other_range(host.pods, wanted.networks["pods"]) if host.pods else None,
+    ]
+    return [each for each in said if each]
 
 
 def other_version(deb: str | None, wanted: str) -> str | None:

@@ -4,6 +4,7 @@ Decided from files and the API, never from a stamp or one file: kubeadm writes i
 syncing them, so that after a power cut some can be there, empty.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -15,11 +16,12 @@ KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
 SERVING = "/var/lib/kubelet/pki/kubelet-server-current.pem"
 ETCD = "/var/lib/etcd/member"
 MACHINE_ID = "/etc/machine-id"
+KUBELET_FLAGS = "/var/lib/kubelet/kubeadm-flags.env"
 NODE_FILES = (
     CA,
     KUBELET_CONF,
     "/var/lib/kubelet/config.yaml",
-    "/var/lib/kubelet/kubeadm-flags.env",
+    KUBELET_FLAGS,
     "/var/lib/kubelet/pki/kubelet-client-current.pem",
 )
 KEYS = tuple(
@@ -265,3 +267,21 @@ def decide_worker(
     if registered and not mine.lacks(NODE_FILES):
         return Decision(Step.NOTHING if mine.kubelet_runs else Step.START)
     return Decision(Step.JOIN)
+
+
+def node_ip(flags: str) -> str:
+    """The address that kubeadm gave a kubelet, in the text of KUBELET_FLAGS; or nothing."""
+    found = re.search(r"--node-ip=([^\s\"]+)", flags)
+    return found[1] if found else ""
+
+
+def other_address(name: str, known: str, wanted: str) -> str | None:
+    """A sentence if a node is known to its cluster (as `known`, if that is known) by another
+    address than the inventory's."""
+    if known in ("", wanted):
+        return None
+    return (
+        f"the cluster knows {name} by its address {known}, which cannot change while it is a node;"
+        f" set `address` back, from {wanted}, or take it out with deploys/remove_node.py --data"
+        f" node={name} and run deploys/site.py then"
+    )

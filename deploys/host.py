@@ -15,6 +15,7 @@ packages.installed(
     wanted=dict.fromkeys(host.data.host_packages),
     source="debian" if bundle else None,
     trust=packages.trust_of_bundle(bundle, Path(host.data.bundle_ca).read_text()) if bundle else [],
+    absent=[] if bundle else packages.DEBIAN_OF_BUNDLE,
 )
 system.configured(
     name="Load kernel modules, set kernel parameters, switch swap off, name nodes in /etc/hosts",

@@ -12,5 +12,6 @@ packages.installed(
     wanted=versions.kubernetes_debs(host.data.kubernetes_version),
     source="kubernetes",
     node=host.data.kubernetes_version,
+    absent=[] if host.data.bundle_url else packages.TRUST_IN_BUNDLE,
 )
 order.barrier(name="Every host has its Kubernetes packages")

@@ -23,9 +23,7 @@ if cluster.weave:
         directories=[directory],
     )
     order.barrier(name="The pod network has a password")
-objects.applied(
-    name=f"Apply the pod network of {directory}", cluster=cluster, directories=[directory]
-)
+network.applied(name=f"Apply the pod network of {directory}", cluster=cluster, directory=directory)
 order.barrier(name="The pod network is applied")
 network.ready(name="Wait for the nodes to be Ready", cluster=cluster)
 order.barrier(name="Every node is Ready")

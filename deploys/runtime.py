@@ -16,5 +16,6 @@ units.configured(
     name="Configure and run containerd",
     unit="containerd.service",
     files=containerd.files(host.data.bundle_url, packages.BUNDLE_CA),
+    absent=[] if host.data.bundle_url else [containerd.MIRROR],
 )
 order.barrier(name="Every host has its runtime")

@@ -59,7 +59,7 @@ package_sources = {
     ),
 }
 
-# What a node needs of its distribution, each with the reason.
+# What a node needs of its distribution, each with the reason. One that is taken out stays there.
 host_packages = {
     "ca-certificates": "to trust the package and image sources",
     "chrony": "etcd and certificates need the right time",
@@ -71,13 +71,13 @@ host_packages = {
     "socat": "kubectl port-forward",
 }
 
-# Kernel modules, loaded now and at boot.
+# Kernel modules, loaded now and at boot. One that is taken out stays until the next boot.
 modules = {
     "overlay": "container file systems",
     "br_netfilter": "bridged packets meet iptables rules",
 }
 
-# Kernel parameters, now and after a boot.
+# Kernel parameters, now and after a boot. One that is taken out keeps its value until then.
 sysctls = {
     "net.ipv4.ip_forward": "1",
     "net.bridge.bridge-nf-call-iptables": "1",

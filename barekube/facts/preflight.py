@@ -32,6 +32,10 @@ first() { line=; [ ! -e "$1" ] || read -r line <"$1"; echo "$2=$line"; }
 first /sys/fs/cgroup/cgroup.controllers controllers; first /etc/machine-id machine_id
 echo "addresses=$(hostname -I 2>/dev/null)"
 [ ! -e /etc/kubernetes/pki/ca.crt ] || echo "ca=$(sha256sum </etc/kubernetes/pki/ca.crt)"
+[ ! -e /etc/kubernetes/kubelet.conf ] || sed -n \
+  -e 's/^ *- --cluster-cidr=/pods=/p' -e 's/.*--node-ip=\([^" ]*\).*/node_ip=\1/p' \
+  /var/lib/kubelet/kubeadm-flags.env /etc/kubernetes/manifests/kube-controller-manager.yaml \
+  2>/dev/null
 [ ! -e /etc/ssl/certs/ca-certificates.crt ] || echo trusts=yes
 [ ! -e /etc/apt/sources.list.d/barekube-containerd.sources ] || echo ours=yes
 { read -r _; while read -r dev to _ _ _ _ _ mask _; do routes="$routes $dev:$to:$mask"; done; \

@@ -20,7 +20,7 @@ from barekube import door_manifests, doors, manifests, nodes, remote, settings
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster, Node
 from barekube.operations import objects
-from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
+from barekube.operations.order import answering, leads, refuse, wait, without_api
 from barekube.tunnel import Tunnel
 
 _ANSWER_LIMIT = 60
@@ -73,8 +73,6 @@ def applied(
 ) -> Generator[PyinfraCommand]:
     """The doors' manifests are applied, if nothing speaks against them: what is online is one list,
     the user's certificates are good, no host carries two. No remote command.
-
-    One operation: after a refusal in one of its own, the next host would act, and apply them.
     """
     yield from answering(_applied(cluster, directories, certificates))
 
@@ -82,11 +80,10 @@ def applied(
 def _applied(
     cluster: Cluster, directories: Sequence[Path], certificates: Mapping[str, Pair]
 ) -> Generator[PyinfraCommand]:
-    if not acts_for_the_cluster():
-        host.noop("another host of this run does it")
+    if not leads():
         return
     if (yield from _apart(cluster, directories, certificates)):
-        yield from objects.applied_here(cluster, directories)
+        yield from objects.applied(cluster, directories)
 
 
 def _apart(
@@ -159,8 +156,7 @@ def secrets(cluster: Cluster, certificates: Mapping[str, Pair]) -> Generator[Pyi
 
 
 def _secrets(cluster: Cluster, certificates: Mapping[str, Pair]) -> Generator[PyinfraCommand]:
-    if not acts_for_the_cluster():
-        host.noop("another host of this run does it")
+    if not leads():
         return
     try:
         api = cluster_api.connect(cluster)

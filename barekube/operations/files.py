@@ -1,6 +1,6 @@
 """Text files on a host: compared whole, previewed as diffs, written so that a cut halves none."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Container, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -43,6 +43,14 @@ def say(change: Change) -> None:
     describe(change.summary, change.diff)
 
 
+def removal(absent: Sequence[str], there: Container[str]) -> list[StringCommand]:
+    """Say, and return as a command, what goes of the files `absent`."""
+    going = [path for path in absent if path in there]
+    for path in going:
+        host.log(f"{path}: removed")
+    return [changing(f"rm -f {' '.join(going)}")] if going else []
+
+
 def describe(summary: str, lines: Sequence[str]) -> None:
     """Log what is so called; all its lines if --diff was asked for."""
     host.log(summary)
@@ -62,15 +70,12 @@ def texts(files: Sequence[TextFile], absent: Sequence[str] = ()) -> Generator[St
         yield from refuse("its files cannot be read; mend the error above, then run again")
         return
     differing = changes(files, dict(found.files))
-    extra = [path for path in absent if path in found.files]
-    if not differing and not extra:
+    for change in differing:
+        say(change)
+    going = removal(absent, found.files)
+    if not differing and not going:
         host.noop(f"{len(files)} files are as wanted")
         return
     for change in differing:
-        say(change)
-    for path in extra:
-        host.log(f"{path}: removed")
-    for change in differing:
         yield write(change.file)
-    if extra:
-        yield changing(f"rm -f {' '.join(extra)}")
+    yield from going

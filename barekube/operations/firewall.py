@@ -9,9 +9,11 @@ from pyinfra.api.exceptions import ConnectError
 
 from barekube import firewall
 from barekube.facts.machine import Found, Machine
+from barekube.living import other_range
 from barekube.operations import files
 from barekube.operations.order import changing, refuse
 from barekube.text import Change, TextFile, changes, unified
+from barekube.traces import KUBELET_CONF
 
 
 @operation()
@@ -24,7 +26,11 @@ def configured(wanted: str | None) -> Generator[PyinfraCommand]:
     """
     paths = [firewall.FILE, firewall.UNIT_FILE, firewall.UNDO]
     found = host.get_fact(
-        Machine, files=paths, units=[firewall.UNIT], table=(firewall.TABLE, wanted or "")
+        Machine,
+        files=paths,
+        units=[firewall.UNIT],
+        secret=[KUBELET_CONF],
+        table=(firewall.TABLE, wanted or ""),
     )
     if found is None:
         yield from refuse("its firewall cannot be asked; mend the error above, then run again")
@@ -32,6 +38,11 @@ def configured(wanted: str | None) -> Generator[PyinfraCommand]:
     if wanted is None:
         yield from _removed([path for path in paths if path in found.files], found.table)
         return
+    if KUBELET_CONF in found.files and firewall.FILE in found.files:
+        pods = firewall.pods(found.files[firewall.FILE].text())
+        if pods and (wrong := other_range(pods, firewall.pods(wanted))):
+            yield from refuse(wrong)
+            return
     differing = changes(firewall.files(wanted), dict(found.files))
     # What the table is to look like, the host's own nft says. An UNDO was cut off, or is going to
     # be done by the host.

@@ -24,6 +24,7 @@ from barekube.operations import files, objects, roll
 from barekube.operations.kubeadm import CONFIG, TAKE_CONFIG
 from barekube.operations.order import acts_for_the_cluster, answering, changing, refuse, wait
 from barekube.text import Change, FoundFile, TextFile, changes
+from barekube.traces import other_address
 
 KUBELET_FILE = "/var/lib/kubelet/config.yaml"
 _MANIFESTS = "/etc/kubernetes/manifests"
@@ -54,7 +55,8 @@ def _api(cluster: Cluster) -> Api | None:
 def cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
     """kubeadm's, kubelets' and kube-proxy's settings in the cluster are group_data's.
 
-    Done once, by the first control plane of the run. No remote command where nothing differs.
+    Done once, by the first control plane of the run; what cannot change is refused on each. No
+    remote command where nothing differs.
     """
     yield from answering(_cluster_settings(cluster))
 
@@ -62,7 +64,7 @@ def cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
 def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
     masters = settings.control_plane_hosts()
     acting = [each for each in masters if each in state.active_hosts]
-    if not acting or acting[0].name != host.name:
+    if host.name not in [each.name for each in acting]:
         away = [each.name for each in masters if state.is_host_in_limit(each)]
         if away and not acting and acts_for_the_cluster():
             host.log(f"{', '.join(away)}: not reached; nothing is created or changed in its place")
@@ -77,14 +79,21 @@ def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
         living.KUBELET: kubeadm_config.kubelet_configuration(cluster),
         living.PROXY: kubeadm_config.proxy_configuration(cluster),
     }
+    stored, noted = _stored(api, living.CLUSTER)
+    wrong = living.fixed(yaml.safe_load(stored), wanted[living.CLUSTER], noted)
+    node = nodes.lookup(api, host.name)
+    known = nodes.address(node) if node else ""
+    if moved := other_address(host.name, known, cluster.node(host.name).address):
+        wrong.append(moved)
+    if wrong:
+        yield from refuse(*wrong)
+        return
+    if acting[0].name != host.name:
+        host.noop("another control plane does it")
+        return
     todo = []
     for document, values in wanted.items():
         stored, noted = _stored(api, document)
-        if document is living.CLUSTER and (
-            wrong := living.fixed(yaml.safe_load(stored), values, noted)
-        ):
-            yield from refuse(*wrong)
-            return
         title = f"ConfigMap kube-system/{document.config_map}"
         diff = living.difference(title, values, stored, noted)
         if diff is not None:

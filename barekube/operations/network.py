@@ -1,22 +1,51 @@
-"""The pod network: all nodes Ready by it, and every pair of them connected as it should be."""
+"""The pod network: applied, all nodes Ready by it, and every pair connected as it should be."""
 
 import time
 from collections.abc import Generator
+from pathlib import Path
 
+import yaml
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import nodes, weave
+from barekube import living, nodes, weave
 from barekube.api import Trouble
 from barekube.cluster import Cluster
 from barekube.facts.weave import WeaveReport
-from barekube.operations.order import answering, refuse, wait, without_api
+from barekube.operations import objects
+from barekube.operations.order import answering, leads, refuse, wait, without_api
 
 _READY_LIMIT = 300
 # Weave looks for lost peers in growing steps; after a start it has found them by then.
 _PAIRS_LIMIT = 60
+
+
+@operation()
+def applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
+    """The manifests of `directory` are applied, if their range of pods is the one that the cluster
+    was made with. No remote command."""
+    yield from answering(_applied(cluster, directory))
+
+
+def _applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
+    if not leads():
+        return
+    if wrong := _other_range(cluster):
+        yield from refuse(wrong)
+        return
+    yield from objects.applied(cluster, [directory])
+
+
+def _other_range(cluster: Cluster) -> str | None:
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble:
+        return None  # What follows says so.
+    there = api.core.read_namespaced_config_map(living.CLUSTER.config_map, "kube-system").data
+    known = living.range_of(yaml.safe_load(there[living.CLUSTER.key]))
+    return living.other_range(known, cluster.pod_network)
 
 
 @operation()

@@ -18,7 +18,7 @@ from barekube import api as cluster_api
 from barekube import manifests, nodes, objects
 from barekube.api import Api, Trouble, found, phrase
 from barekube.cluster import Cluster
-from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
+from barekube.operations.order import answering, leads, refuse, wait, without_api
 
 _ROLLOUT_LIMIT = 900
 # What a machine that is being started may take to be Ready.
@@ -30,20 +30,11 @@ _SLOW_LIMIT = 180
 left_over: dict[str, str] = {}
 
 
-@operation()
 def applied(cluster: Cluster, directories: Sequence[Path]) -> Generator[PyinfraCommand]:
-    """The manifests of `directories` are what the API has; done once, by the first host that can.
+    """The manifests of `directories` are what the API has.
 
     Compared by a server-side dry run; no remote command where nothing differs.
     """
-    if acts_for_the_cluster():
-        yield from answering(applied_here(cluster, directories))
-    else:
-        host.noop("another host of this run does it")
-
-
-def applied_here(cluster: Cluster, directories: Sequence[Path]) -> Generator[PyinfraCommand]:
-    """What `applied` does on the host that acts for the cluster."""
     try:
         documents = [each for directory in directories for each in manifests.read(directory)]
     except manifests.BadManifest as error:
@@ -179,8 +170,7 @@ def password(
 def _password(
     cluster: Cluster, name: str, key: str, used_by: str, directories: Sequence[Path]
 ) -> Generator[PyinfraCommand]:
-    if not acts_for_the_cluster():
-        host.noop("another host of this run does it")
+    if not leads():
         return
     try:
         api = cluster_api.connect(cluster)
@@ -239,8 +229,7 @@ def rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyinf
 
 
 def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[PyinfraCommand]:
-    if not acts_for_the_cluster():
-        host.noop("another host of this run does it")
+    if not leads():
         return
     try:
         documents = [each for directory in directories for _, each in manifests.read(directory)]

@@ -145,9 +145,26 @@ def changing(script: str, stdin: str | None = None) -> StringCommand:
 
 
 def acts_for_the_cluster() -> bool:
-    """Whether this host's operation does the work that is done once a cluster.
+    """Whether this host's operation looks, or cleans up, once for the cluster.
 
     It is the first host of the inventory that is in this run and has not failed.
     """
     first = next((each for each in inventory if each in state.active_hosts), None)
     return first is not None and first.name == host.name
+
+
+# Who changes the cluster as a whole, while preparing and while executing.
+_leader: dict[bool, str] = {}
+
+
+def leads() -> bool:
+    """Whether this host's operation changes the cluster as a whole: the host that began with that.
+
+    Where it fails nobody goes on in its place, past what it was refused or could not do.
+    """
+    if acts_for_the_cluster():
+        _leader.setdefault(state.is_executing, host.name)
+    mine = _leader.get(state.is_executing) == host.name
+    if not mine:
+        host.noop("another host of this run does it")
+    return mine

@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pyinfra import host
 from pyinfra.api import FactBase, FactProcessError, QuoteString, StringCommand, operation
 
-from barekube import openpgp, settings, versions
+from barekube import containerd, openpgp, settings, versions
 from barekube.dpkg import plan
 from barekube.facts.machine import Machine
 from barekube.operations import files
@@ -15,6 +15,7 @@ from barekube.text import TextFile, changes
 from barekube.traces import KUBELET_CONF
 
 BUNDLE_CA = "/etc/barekube/bundle-ca.crt"
+_BUNDLE_CONF = "/etc/apt/apt.conf.d/60barekube-bundle"
 APT = (
     "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300"
     " -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0"
@@ -51,12 +52,19 @@ def source_path(name: str) -> str:
     return f"/etc/apt/sources.list.d/barekube-{name}.sources"
 
 
+# What a host has only while it has a bundle: for its distribution's own packages, and, once no
+# source is in the bundle any more, for its trust; a mirror without that trust would be of no use.
+DEBIAN_OF_BUNDLE = (source_path("debian"), key_path_of("debian"))
+TRUST_IN_BUNDLE = (BUNDLE_CA, _BUNDLE_CONF, containerd.MIRROR)
+
+
 @operation()
 def installed(
     wanted: Mapping[str, str | None],
     source: str | None = None,
     trust: Sequence[TextFile] = (),
     node: str | None = None,
+    absent: Sequence[str] = (),
 ) -> Generator[StringCommand]:
     """Install packages; those with an exact version are held.
 
@@ -65,9 +73,9 @@ def installed(
     group_data that they come from: the host downloads its key, and it is trusted only if the
     fingerprint is the one in group_data. `trust` are files that apt needs before it can reach
     the source. `node` is the version of Kubernetes that a host has to run if it is a node already.
-    One round trip where nothing differs.
+    `absent` are files of ours that are to go. One round trip where nothing differs.
     """
-    paths = [file.path for file in trust]
+    paths = [*(file.path for file in trust), *absent]
     key_path = key_path_of(source)
     if source:
         paths += [source_path(source), key_path]
@@ -91,7 +99,8 @@ def installed(
     trusted = repository is None or (
         key is not None and key.mode == "644" and is_key(repository.fingerprint, key.text())
     )
-    if trusted and not differing and not todo.said:
+    going = files.removal(absent, found.files)
+    if trusted and not differing and not todo.said and not going:
         host.noop(f"{len(wanted)} packages and their source are as wanted")
         return
     for change in differing:
@@ -102,6 +111,7 @@ def installed(
         host.log(phrase)
     for change in differing:
         yield files.write(change.file)
+    yield from going
     if repository and not trusted:
         text = host.get_fact(AptKey, url=repository.key_url)
         if text is None:
@@ -142,7 +152,7 @@ def trust_of_bundle(url: str, ca: str) -> list[TextFile]:
     """The files by which apt and containerd trust the bundle at `url`; `ca` is its CA's text."""
     machine = url.removeprefix("https://").partition("/")[0].partition(":")[0]
     option = f'Acquire::https::{machine}::CaInfo "{BUNDLE_CA}";\n'
-    return [TextFile(BUNDLE_CA, ca), TextFile("/etc/apt/apt.conf.d/60barekube-bundle", option)]
+    return [TextFile(BUNDLE_CA, ca), TextFile(_BUNDLE_CONF, option)]
 
 
 def wrong_key(source: settings.Source) -> str:

@@ -8,7 +8,7 @@ from functools import cache
 
 import yaml
 from kubernetes import client as k8s
-from pyinfra import host, state
+from pyinfra import host
 from pyinfra.api import FunctionCommand, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
@@ -19,23 +19,12 @@ from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster
 from barekube.manifests import Object
 from barekube.operations import disks, objects
-from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait
+from barekube.operations.order import answering, leads, refuse, wait
 from barekube.rook import SPACE, Storage, Upstream
 
 _OPERATOR_LIMIT, _CLUSTER_LIMIT, _HEALTH_LIMIT = 600, 1800, 900
 # Kinds of Rook's that say by status.phase when they are ready.
 _PHASED = ("CephBlockPool", "CephFilesystem", "CephCluster")
-_acting: dict[bool, str] = {}
-
-
-def _acts() -> bool:
-    """Whether this host does it: the one that began. If it fails, the next does not go on."""
-    if acts_for_the_cluster():
-        _acting.setdefault(state.is_executing, host.name)
-    mine = _acting.get(state.is_executing) == host.name
-    if not mine:
-        host.noop("another host of this run does it")
-    return mine
 
 
 @cache
@@ -55,7 +44,7 @@ def _fetched(file: Upstream) -> list[tuple[str, Object]]:
 @operation()
 def fetched(storage: Storage) -> Generator[PyinfraCommand]:
     """Rook's own files are on this machine, and are what the lock names. No remote command."""
-    if not _acts():
+    if not leads():
         return
     try:
         for file in storage.files:
@@ -73,7 +62,7 @@ def disks_judged(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand
 
 
 def _disks_judged(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
-    if not _acts():
+    if not leads():
         return
     own, told = disks.own_fsid(cluster), _told(cluster, storage)
     bad = []
@@ -116,7 +105,7 @@ def upstream(cluster: Cluster, file: Upstream) -> Generator[PyinfraCommand]:
 
 
 def _upstream(cluster: Cluster, file: Upstream) -> Generator[PyinfraCommand]:
-    if not _acts():
+    if not leads():
         return
     try:
         documents = _fetched(file)
@@ -134,7 +123,7 @@ def ceph(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
 
 
 def _ceph(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
-    if not _acts():
+    if not leads():
         return
     documents = _of_kind(storage, "CephCluster")
     yield from objects.brought(cluster, documents, str(storage.directory))
@@ -150,7 +139,7 @@ def classes(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
 
 
 def _classes(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
-    if not _acts():
+    if not leads():
         return
     documents = manifests.read(storage.directory)
     yield from objects.brought(cluster, documents, str(storage.directory), whole=documents)
@@ -234,7 +223,7 @@ def healthy(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
 
 
 def _healthy(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
-    if not _acts():
+    if not leads():
         return
     try:
         api = cluster_api.connect(cluster)

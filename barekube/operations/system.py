@@ -8,11 +8,12 @@ from pyinfra.api import StringCommand, operation
 
 from barekube import kernel
 from barekube.cluster import Cluster
-from barekube.facts.machine import Machine
+from barekube.facts.machine import Found, Machine
 from barekube.hosts_file import with_nodes
 from barekube.operations import files
 from barekube.operations.order import changing, refuse
 from barekube.text import TextFile, changes
+from barekube.traces import KUBELET_CONF, KUBELET_FLAGS, node_ip, other_address
 
 _SWAP_TARGET = "/etc/systemd/system/swap.target"
 _HOSTS = "/etc/hosts"
@@ -30,12 +31,16 @@ def configured(
     paths = [kernel.MODULES_FILE, kernel.SYSCTL_FILE, _HOSTS]
     found = host.get_fact(
         Machine,
-        files=[*paths, "/proc/swaps", *map(kernel.proc_path, sysctls)],
+        files=[*paths, KUBELET_FLAGS, "/proc/swaps", *map(kernel.proc_path, sysctls)],
         units=["swap.target"],
         modules=list(modules),
+        secret=[KUBELET_CONF],
     )
     if found is None:
         yield from refuse("its system cannot be asked; mend the error above, then run again")
+        return
+    if wrong := _known_otherwise(found, cluster):
+        yield from refuse(wrong)
         return
     nodes = [(node.name, node.address, node.control_plane) for node in cluster.nodes]
     old = found.files[_HOSTS].text() if _HOSTS in found.files else ""
@@ -61,7 +66,7 @@ def configured(
         files.say(change)
     for module in absent:
         host.log(f"module {module}: load")
-    for phrase in running:
+    for phrase in [*kernel.dropped(now, modules, sysctls), *running]:
         host.log(phrase)
     for swap in swaps:
         host.log(f"swap {swap}: off")
@@ -78,3 +83,11 @@ def configured(
         yield changing(f"ln -sfn /dev/null {_SWAP_TARGET}; systemctl daemon-reload")
     if swaps:
         yield changing("swapoff -a")
+
+
+def _known_otherwise(found: Found, cluster: Cluster) -> str | None:
+    """Why the inventory's names and addresses are not written on this host, if it is a node."""
+    if KUBELET_CONF not in found.files or KUBELET_FLAGS not in found.files:
+        return None
+    known = node_ip(found.files[KUBELET_FLAGS].text())
+    return other_address(host.name, known, cluster.node(host.name).address)

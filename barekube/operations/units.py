@@ -13,27 +13,36 @@ from barekube.units import reason_to_start
 
 
 @operation()
-def configured(unit: str, files: Sequence[TextFile]) -> Generator[StringCommand]:
-    """`unit` is enabled and runs, started after the last change of its `files`.
+def configured(
+    unit: str, files: Sequence[TextFile], absent: Sequence[str] = ()
+) -> Generator[StringCommand]:
+    """`unit` is enabled and runs, started after the last change of its `files`; those in `absent`,
+    which it reads whenever it needs them, are not there.
 
     Decided from the real times, so that a restart that a power cut prevented is made up for.
     One round trip where nothing differs.
     """
-    found = host.get_fact(Machine, units=[unit], files=[file.path for file in files])
+    paths = [file.path for file in files]
+    found = host.get_fact(Machine, units=[unit], files=[*paths, *absent])
     if found is None:
         yield from refuse(f"{unit} cannot be asked for; mend the error above, then run again")
         return
     differing = changes(files, dict(found.files))
-    written = {path: file.changed for path, file in found.files.items()}
+    written = {path: file.changed for path, file in found.files.items() if path in paths}
     reason = reason_to_start(
         found.units.get(unit), written, tuple(change.file.path for change in differing)
     )
-    if not differing and reason is None:
-        host.noop(f"{unit} runs, with {len(files)} files as wanted")
-        return
     for change in differing:
         texts.say(change)
-    host.log(f"{unit}: {reason}")
+    going = texts.removal(absent, found.files)
+    if reason:
+        host.log(f"{unit}: {reason}")
+    elif not going:
+        host.noop(f"{unit} runs, with {len(files)} files as wanted")
     for change in differing:
         yield texts.write(change.file)
-    yield changing(f"systemctl daemon-reload; systemctl -q enable {unit}; systemctl restart {unit}")
+    yield from going
+    if reason:
+        yield changing(
+            f"systemctl daemon-reload; systemctl -q enable {unit}; systemctl restart {unit}"
+        )

@@ -47,6 +47,10 @@ def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
     if decision.step is t.Step.REFUSE:
         yield from refuse(decision.sentence)
         return
+    known = nodes.address(node) if node and decision.step is not t.Step.JOIN else ""
+    if wrong := t.other_address(host.name, known, cluster.node(host.name).address):
+        yield from refuse(wrong)
+        return
     if decision.step is t.Step.NOTHING and t.SERVING in mine.there:
         host.noop(f"{host.name} is a worker of {cluster.name}")
         return

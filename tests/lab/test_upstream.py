@@ -27,9 +27,6 @@ Components: main
 Signed-By: /etc/apt/keyrings/standin.asc
 END
 echo 'Acquire::https::10.77.0.1::CaInfo "/etc/standin/ca.crt";' >/etc/apt/apt.conf.d/99standin
-rm -f /etc/apt/sources.list.d/barekube-* /etc/apt/keyrings/barekube-* \
-  /etc/apt/apt.conf.d/60barekube-bundle
-rm -rf /etc/containerd/certs.d
 """
 _BUNDLE = Path.home() / ".cache/barekube/bundle"
 
@@ -43,14 +40,23 @@ def _surround() -> None:
     ssh(HOST, f"{script}\ncat >/etc/apt/keyrings/standin.asc <<'END'\n{key}END\n")
 
 
-def _stage(deploy: Deploy, stage: str) -> Run:
-    words = ["--group-data", "tests/lab/upstream", "--limit", HOST, "-y"]
-    return deploy(f"deploys/{stage}.py", *words, extra=HOST)
+_UPSTREAM = ["--group-data", "tests/lab/upstream"]
 
 
-def test_packages_and_images_come_from_the_upstream_addresses(deploy: Deploy, site: Run) -> None:
+def _stage(deploy: Deploy, stage: str, *words: str) -> Run:
+    return deploy(f"deploys/{stage}.py", *words, "--limit", HOST, "-y", extra=HOST)
+
+
+def test_a_machine_that_had_a_bundle_has_packages_and_images_from_the_upstream_addresses(
+    deploy: Deploy, site: Run
+) -> None:
+    subprocess.run([*LAB, "up", HOST], check=True, timeout=300)
+    for stage in ("host", "runtime", "kubernetes_packages"):
+        done = _stage(deploy, stage)
+        assert done.status == 0, done.text[-4000:]
+    assert "hosts.toml" in ssh(HOST, "ls -R /etc/containerd")
     _surround()
-    done = _stage(deploy, "host")
+    done = _stage(deploy, "host", *_UPSTREAM)
     assert done.status == 0, done.text[-4000:]
     ssh(
         HOST,
@@ -58,22 +64,24 @@ def test_packages_and_images_come_from_the_upstream_addresses(deploy: Deploy, si
         " && update-ca-certificates >/dev/null 2>&1",
     )
     for stage in ("preflight", "runtime", "kubernetes_packages"):
-        done = _stage(deploy, stage)
+        done = _stage(deploy, stage, *_UPSTREAM)
         assert done.status == 0, done.text[-4000:]
     policy = ssh(HOST, "apt-cache policy kubelet containerd.io")
     assert "https://pkgs.k8s.io/core:/stable:/v1.37/deb" in policy
     assert "https://download.docker.com/linux/debian bookworm/stable" in policy
     assert ssh(HOST, "kubelet --version") == "Kubernetes v1.37.2\n"
-    assert "hosts.toml" not in ssh(HOST, "ls -R /etc/containerd")
+    left = ssh(HOST, "ls -R /etc/containerd /etc/barekube /etc/apt")
+    of_a_bundle = ("hosts.toml", "bundle", "barekube-debian")
+    assert [each for each in of_a_bundle if each in left] == []
     pulled = ssh(HOST, "crictl pull registry.k8s.io/pause:3.10.2 2>&1")
     assert "up to date" in pulled
 
 
 def test_a_key_with_another_fingerprint_is_not_trusted(deploy: Deploy, site: Run) -> None:
     _surround()
-    words = ["--group-data", "tests/lab/upstream", "--limit", HOST, "-y"]
-    words += ["--group-data", "tests/lab/upstream_wrong_key"]
-    done = deploy("deploys/kubernetes_packages.py", *words, extra=HOST)
+    ssh(HOST, "rm -f /etc/apt/sources.list.d/barekube-* /etc/apt/keyrings/barekube-*")
+    wrong_key = ["--group-data", "tests/lab/upstream_wrong_key"]
+    done = _stage(deploy, "kubernetes_packages", *_UPSTREAM, *wrong_key)
     assert done.status == 1
     assert "the key at https://pkgs.k8s.io/core:/stable:/v1.37/deb/Release.key is not" in done.text
     assert "barekube-kubernetes.asc" not in ssh(HOST, "ls /etc/apt/keyrings")

@@ -51,7 +51,7 @@ class Result:
 # How the commands of our facts begin, and that of a refusal, which is to fail.
 _READING = re.compile(
     r"command on [^ ]+: (export LC_ALL=C; |d=\$\(mktemp -d\) |perl -e |bash -c 'f=\$\(mktemp "
-    r"|label='|cat /etc/kubernetes/admin\.conf$|false$)"
+    r"|label='|config='|timeout 10 bash -c 'exec 3<>|cat /etc/kubernetes/admin\.conf$|false$)"
 )
 Pyinfra = Callable[..., Result]
 

@@ -117,6 +117,8 @@ def checkup(name: str, address: str, ca: str, packages_there: Mapping[str, str])
         "routes": "eth0:000200C0:00FFFFFF",
         **{f"package.{package}": f"hold {version}" for package, version in packages_there.items()},
         "ours": "/etc/apt/sources.list.d/barekube-containerd.sources" if packages_there else "",
+        "node_ip": address if ca else "",
+        "pods": "10.244.0.0/16" if ca and name.startswith("cp-") else "",
         "clock": str(time.time()),
     }
     return [*(f"{key}={value}" for key, value in values.items()), "end"]
@@ -203,6 +205,11 @@ def bare(
     return f"@fake/{name}", {"address": address, "fake_responses": responses}
 
 
+def address(name: str) -> str:
+    """The address of one of ALL."""
+    return next(where for each, where, _ in ALL if each == name)
+
+
 def joined(name: str) -> Machine:
     """What is on a machine to which all stages were applied."""
     master = dict((each, is_master) for each, _, is_master in ALL)[name]
@@ -216,6 +223,7 @@ def joined(name: str) -> Machine:
             kernel.MODULES_FILE: kernel.modules_text(DEFAULTS["modules"]),
             kernel.SYSCTL_FILE: kernel.sysctl_text(sysctls),
             traces.CA: CA,
+            traces.KUBELET_FLAGS: f'KUBELET_KUBEADM_ARGS="--node-ip={address(name)}"\n',
         },
         units={
             "containerd.service": ("loaded", "active", "enabled"),

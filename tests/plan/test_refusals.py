@@ -36,7 +36,15 @@ def _run(
 def _said(done: Result, host: str) -> list[str]:
     """What was said of a host, without what pyinfra says by itself and we of each bare one."""
     lines = [line.partition(f"[@fake/{host}]")[2].strip() for line in done.stderr.splitlines()]
-    pyinfras = ("Connected", "No changes", "Ready", "Error: executed", "Loaded fact", "noop: ")
+    pyinfras = (
+        "Connected",
+        "No changes",
+        "Skipped",
+        "Ready",
+        "Error: executed",
+        "Loaded fact",
+        "noop: ",
+    )
     return [line for line in lines if line and not line.startswith((*pyinfras, _OF_BARE_ONES))]
 
 
@@ -399,6 +407,82 @@ def test_a_manifest_that_is_not_yaml_ends_the_run_of_every_stage_with_its_line(
     assert done.summary[0] == "nothing was changed: the run ended before its first step"
     assert done.status == 1
     assert "simulating" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+_RANGE = (
+    "networking.podSubnet of the cluster is '10.244.0.0/16' and cannot change after init; set"
+    " IPALLOC_RANGE of the network's manifest back, from '10.240.0.0/16'"
+)
+_MOVED = (
+    "the cluster knows @fake/{} by its address {}, which cannot change while it is a node; set"
+    " `address` back, from {}, or take it out with deploys/remove_node.py --data node=@fake/{}"
+    " and run deploys/site.py then"
+)
+_OTHERS = "nothing is changed here while {} has problems"
+
+
+def _converged(*addresses: str) -> str:
+    """A cluster of one control plane and two workers, by their addresses in the inventory."""
+    hosts = zip(("cp-1", "w-1", "w-2"), addresses, ("11", "21", "22"), strict=True)
+    first, *others = (
+        f"(lambda name, more: (name, {{**more, 'address': '{address}'}}))"
+        f"(*machines.converged('{name}', '192.0.2.{last}'))"
+        for name, address, last in hosts
+    )
+    return f"control_plane = [{first}]\nworkers = [{', '.join(others)}]\n"
+
+
+_AS_THEY_ARE = _converged("192.0.2.11", "192.0.2.21", "192.0.2.22")
+
+
+@pytest.mark.parametrize("options", [[], ["--dry"]], ids=["run", "preview"])
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("site", [_RANGE, _OTHERS.format("@fake/cp-1"), _OTHERS.format("@fake/cp-1")]),
+        ("control_plane", [_RANGE, "", ""]),
+        ("network", [_RANGE, "", ""]),
+    ],
+)
+def test_another_range_of_pods_is_refused_by_name_and_by_no_host_applied(
+    pyinfra: Pyinfra, tmp_path: Path, stage: str, said: list[str], options: list[str]
+) -> None:
+    group_data = _manifests(tmp_path)
+    manifest = tmp_path / "manifests/network.yaml"
+    manifest.write_text(manifest.read_text().replace("10.244.0.0/16", "10.240.0.0/16"))
+    (tmp_path / "inventory.py").write_text(f"from tests.plan import machines\n{_AS_THEY_ARE}")
+    shutil.copytree("tests/plan/group_data", tmp_path / "group_data")
+    with (tmp_path / "group_data/all.py").open("a") as file:
+        file.write(group_data)
+    words = [str(tmp_path / "inventory.py"), f"deploys/{stage}.py", "--debug"]
+    # The stand-in of the API would fail the host that applies anything.
+    done = pyinfra(*words, *(options or ["-y"]), api=True)
+    for host, sentence in zip(("cp-1", "w-1", "w-2"), said, strict=True):
+        assert (_said(done, host) or [""])[0] == sentence
+    assert done.status == 1
+    assert done.changing_commands == []
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("stage", "host", "options"),
+    [
+        ("site", "cp-1", []),
+        ("site", "w-1", []),
+        ("control_plane", "cp-1", []),
+        ("workers", "w-1", ["--limit", "workers"]),
+    ],
+)
+def test_a_node_that_its_cluster_knows_by_another_address_is_refused_by_name(
+    pyinfra: Pyinfra, tmp_path: Path, stage: str, host: str, options: list[str]
+) -> None:
+    known, wanted = machines.address(host), "192.0.2.31"
+    inventory = _AS_THEY_ARE.replace(f"'address': '{known}'", f"'address': '{wanted}'")
+    done = _run(pyinfra, tmp_path, inventory, "", f"deploys/{stage}.py", *options, api=True)
+    assert _MOVED.format(host, known, wanted, host) in _said(done, host)
+    assert done.status == 1
+    assert done.changing_commands == []
     assert "Traceback" not in done.stderr
 
 

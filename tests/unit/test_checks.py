@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from barekube import checks, keys, settings
+from barekube import checks, keys, kubeadm_config, settings
+from tests.plan import machines
 
 _TOP = Path(__file__).parents[2]
 _ALL = _TOP / "group_data/all.py"
@@ -78,6 +79,11 @@ def test_the_defaults_are_as_they_must_be() -> None:
             "a dict of packages' names with the reason of each",
         ),
         ("ignored_preflight", "Mem", "a list of texts"),
+        (
+            "audit_rules",
+            [],
+            'a list of dicts, one at least: [{"level": "None"}] logs nothing',
+        ),
         ("ssh_port", "22", "a whole number"),
         ("_sudo", "yes", "True or False"),
         ("address", "192.0.2", "an IPv4 address in quotes"),
@@ -89,6 +95,31 @@ def test_a_value_of_the_wrong_kind_is_named_with_the_right_one(
     known = {**keys.CLUSTER, **keys.HOST}
     sentence = f"all.py: {key} is {value!r}; make it {words}"
     assert checks.data("all.py", {key: value}, known) == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "right"),
+    [
+        ("kubelet_configuration", "maxpods", "maxPods"),
+        ("kubelet_configuration", "evictionhard", "evictionHard"),
+        ("kube_proxy_configuration", "nodePortAddress", "nodePortAddresses"),
+    ],
+)
+def test_a_misspelt_setting_of_kubelet_or_kube_proxy_is_named_with_the_right_one(
+    key: str, wrong: str, right: str
+) -> None:
+    sentence = f"all.py: {key}.{wrong} is no known key; did you mean {right}?"
+    assert checks.data("all.py", {key: {wrong: 77}}, keys.CLUSTER) == [sentence]
+    assert checks.data("all.py", {key: {right: 77}}, keys.CLUSTER) == []
+
+
+def test_what_barekube_itself_gives_kubelet_and_kube_proxy_is_known() -> None:
+    for key, ours in (
+        ("kubelet_configuration", kubeadm_config.kubelet_configuration(machines.cluster())),
+        ("kube_proxy_configuration", kubeadm_config.proxy_configuration(machines.cluster())),
+    ):
+        del ours["apiVersion"], ours["kind"]
+        assert checks.data("all.py", {key: ours}, keys.CLUSTER) == []
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,29 @@ def test_a_closed_port_is_reached_and_one_that_a_firewall_answers_for_is_not() -
     assert Unreached().process(done.stdout.splitlines()) == bad
 
 
+def test_a_node_says_what_kubeadm_gave_it(tmp_path: Path) -> None:
+    manifest = tmp_path / "etc/kubernetes/manifests/kube-controller-manager.yaml"
+    flags = tmp_path / "var/lib/kubelet/kubeadm-flags.env"
+    for file in (manifest, flags):
+        file.parent.mkdir(parents=True)
+    manifest.write_text("    - --client-ca-file=/x\n    - --cluster-cidr=10.32.0.0/12\n")
+    flags.write_text('KUBELET_KUBEADM_ARGS="--hostname-override=a --node-ip=192.0.2.11"\n')
+    command = CheckupFact().command().get_raw_value()
+    for path in ("/etc/kubernetes", "/var/lib/kubelet"):
+        command = command.replace(path, f"{tmp_path}{path}")
+
+    def said() -> tuple[str, str]:
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+        found = CheckupFact().process(done.stdout.splitlines())
+        return found.node_ip, found.pods
+
+    assert said() == ("", "")
+    (tmp_path / "etc/kubernetes/kubelet.conf").touch()
+    assert said() == ("192.0.2.11", "10.32.0.0/12")
+    manifest.unlink()
+    assert said() == ("192.0.2.11", "")
+
+
 @pytest.mark.parametrize("own", [False, True], ids=["with /var/lib", "a disk of its own"])
 def test_the_disk_of_etcd_is_measured_and_nothing_is_left_there(tmp_path: Path, own: bool) -> None:
     lib, log = tmp_path / "lib", tmp_path / "log"

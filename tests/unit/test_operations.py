@@ -1,6 +1,7 @@
 """Operations on a fresh, a converged and a drifted machine: every command, whole."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -188,6 +189,18 @@ def test_packages_that_are_as_wanted_cost_one_question_and_no_command() -> None:
     )
 
 
+def test_what_only_a_bundle_needs_goes_where_there_is_none_any_more() -> None:
+    machine = _whole()
+    conf = "/etc/apt/apt.conf.d/60barekube-bundle"
+    machine.files |= {path: "x\n" for path in (packages.BUNDLE_CA, conf)}
+    options = {"source": "kubernetes", "absent": packages.TRUST_IN_BUNDLE, "data": DATA}
+    assert _on(machine, packages.installed, KUBELET, **options) == Outcome(
+        commands=[_alone(f"rm -f {packages.BUNDLE_CA} {conf}")],
+        logs=[f"{packages.BUNDLE_CA}: removed", f"{conf}: removed"],
+        asked=1,
+    )
+
+
 def test_the_packages_of_a_node_are_of_another_version_only_by_an_upgrade() -> None:
     machine = _whole()
     machine.packages["kubelet"] = ("1.36.3-1.1", "hold")
@@ -272,6 +285,17 @@ def _unit(load: str, active: str, enabled: str, content: str = "a\n") -> Outcome
 def test_a_unit_that_runs_with_its_files_is_left_alone() -> None:
     assert _unit("loaded", "active", "enabled") == Outcome(
         noops=["a.service runs, with 1 files as wanted"], asked=1
+    )
+
+
+def test_a_file_that_a_unit_is_to_have_no_more_goes_without_a_restart() -> None:
+    machine = Machine(
+        files={"/etc/a.toml": "a\n", "/etc/old.toml": "x\n"},
+        units={"a.service": ("loaded", "active", "enabled")},
+    )
+    done = _on(machine, units.configured, "a.service", [CONFIG], absent=["/etc/old.toml"])
+    assert done == Outcome(
+        commands=[_alone("rm -f /etc/old.toml")], logs=["/etc/old.toml: removed"], asked=1
     )
 
 
@@ -401,6 +425,18 @@ def test_a_parameter_that_runs_but_is_not_on_disk_is_written_again() -> None:
     )
 
 
+def test_what_is_taken_out_of_group_data_is_said_to_stay_until_a_boot() -> None:
+    machine = _tuned()
+    machine.files[kernel.MODULES_FILE] = "br_netfilter\nip_vs\n"
+    machine.files[kernel.SYSCTL_FILE] = "kernel.panic = 10\nnet.ipv4.ip_forward = 1\n"
+    assert _kernel(machine).logs == [
+        f"{kernel.MODULES_FILE}: 0 lines added, 1 removed",
+        f"{kernel.SYSCTL_FILE}: 0 lines added, 1 removed",
+        "module ip_vs: no more after a boot; until then it stays as it is",
+        "kernel.panic: no more after a boot; until then it stays as it is",
+    ]
+
+
 def test_the_nodes_are_named_beside_what_stands_in_the_hosts_file() -> None:
     machine = _tuned()
     machine.files["/etc/hosts"] = "127.0.0.1 localhost\n"
@@ -410,6 +446,27 @@ def test_the_nodes_are_named_beside_what_stands_in_the_hosts_file() -> None:
         logs=["/etc/hosts: 6 lines added, 0 removed"],
         asked=1,
     )
+
+
+MOVED = (
+    "the cluster knows w-1 by its address {0}, which cannot change while it is a node; set"
+    " `address` back, from 192.0.2.21, or take it out with deploys/remove_node.py --data node=w-1"
+    " and run deploys/site.py then"
+)
+
+
+def test_a_node_that_kubeadm_gave_another_address_is_named_nowhere() -> None:
+    machine = _tuned()
+    machine.files["/etc/hosts"] = "127.0.0.1 localhost\n"
+    machine.files[traces.KUBELET_FLAGS] = 'KUBELET_KUBEADM_ARGS="--node-ip=192.0.2.31 --v=2"\n'
+
+    def asked() -> Outcome:
+        return _on(machine, system.configured, {"br_netfilter": ""}, SYSCTLS, CLUSTER, name="w-1")
+
+    # Of a join that was cut off it says nothing.
+    assert asked().commands == [_write("/etc/hosts")]
+    machine.secret.append(traces.KUBELET_CONF)
+    assert asked() == Outcome(commands=["false"], logs=[MOVED.format("192.0.2.31")], asked=1)
 
 
 # -- firewall.configured
@@ -496,6 +553,28 @@ def test_a_host_that_left_the_edge_loses_its_firewall_whatever_is_left_of_it() -
     )
 
 
+def test_the_firewall_of_a_node_stays_where_the_range_of_pods_is_another_one() -> None:
+    old, new = (
+        rules.rules(replace(CLUSTER, pod_network=pods), 22, edge=False, trusted=["10.9.0.0/16"])
+        for pods in ("10.32.0.0/12", "10.64.0.0/12")
+    )
+    machine = _walled()
+    machine.files[rules.FILE] = old
+    assert _firewall(machine, new).commands[0] == _write(rules.FILE)
+    machine.secret.append(traces.KUBELET_CONF)
+    assert _firewall(machine, new) == Outcome(
+        commands=["false"],
+        logs=[
+            "networking.podSubnet of the cluster is '10.32.0.0/12' and cannot change after init;"
+            " set IPALLOC_RANGE of the network's manifest back, from '10.64.0.0/12'"
+        ],
+        asked=1,
+    )
+    # As one that is not ours to read.
+    machine.files[rules.FILE] = RULES
+    assert _firewall(machine, new).commands[0] == _write(rules.FILE)
+
+
 def test_a_firewall_that_cannot_be_asked_is_not_touched() -> None:
     assert _firewall(None) == Outcome(
         commands=["false"],
@@ -535,8 +614,10 @@ def test_rules_that_let_no_new_connection_in_fail_the_host_in_a_sentence(shut: b
 TOKEN = "abcdef.0123456789abcdef"
 
 
-def _node(machine_id: str) -> SimpleNamespace:
-    return SimpleNamespace(status=SimpleNamespace(node_info=SimpleNamespace(machine_id=machine_id)))
+def _node(machine_id: str, address: str) -> SimpleNamespace:
+    info = SimpleNamespace(machine_id=machine_id)
+    there = [SimpleNamespace(type="InternalIP", address=address)]
+    return SimpleNamespace(status=SimpleNamespace(node_info=info, addresses=there))
 
 
 def _worker(
@@ -544,14 +625,16 @@ def _worker(
     machine: Machine,
     registered: str | None = None,
     runs: str = "1.37.2",
+    known: str = "192.0.2.21",
 ) -> Outcome:
-    """`registered`: the machine-id that the API has of w-1; `runs`: the cluster's version."""
+    """`registered`, `known`: the machine-id and the address that the API has of w-1; `runs`: the
+    cluster's version."""
 
     def read_node(name: str) -> SimpleNamespace:
         assert name == "w-1"
         if registered is None:
             raise ApiException(status=404)
-        return _node(registered)
+        return _node(registered, known)
 
     text = f"kubernetesVersion: v{runs}\n"
     config = SimpleNamespace(data={"ClusterConfiguration": text})
@@ -653,6 +736,19 @@ def test_a_worker_that_only_lacks_its_serving_certificate_gets_it(
     assert _worker(monkeypatch, machine, machines.MACHINE_ID) == Outcome(
         commands=["approve()"], logs=[APPROVES], asked=1
     )
+
+
+def test_a_worker_that_the_cluster_knows_by_another_address_is_not_touched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = _joined()
+    machine.units[traces.KUBELET] = ("loaded", "inactive", "enabled")
+    assert _worker(monkeypatch, machine, machines.MACHINE_ID, known="192.0.2.31") == Outcome(
+        commands=["false"], logs=[MOVED.format("192.0.2.31")], asked=1
+    )
+    # A machine that lost what it was joins anew, with the address that it has now.
+    anew = _worker(monkeypatch, _bare(), machines.MACHINE_ID, known="192.0.2.31")
+    assert anew.logs == [JOINS, APPROVES]
 
 
 def test_a_worker_of_another_cluster_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
