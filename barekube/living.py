@@ -19,7 +19,7 @@ ANNOTATION = "barekube/settings"
 # Of kubeadm's ClusterConfiguration, what stands in certificates, addresses and names for ever.
 _FIXED = {
     ("clusterName",): "cluster_name",
-    ("controlPlaneEndpoint",): "api_name or api_port",
+    ("controlPlaneEndpoint",): "api_name (where it is None, cluster_name) or api_port",
     ("networking", "podSubnet"): "IPALLOC_RANGE of the network's manifest",
     ("networking", "serviceSubnet"): "service_network",
     ("networking", "dnsDomain"): "the dnsDomain in cluster_configuration",
@@ -60,14 +60,8 @@ PROXY = Document("kube-proxy", "config.conf", "addon kube-proxy")
 def fixed(stored: Mapping[str, Any], wanted: Mapping[str, Any], noted: str | None) -> list[str]:
     """A sentence for each setting that differs and cannot change after init, or would change in
     kubeadm's ConfigMap alone. `noted` is our annotation on that."""
-    result = []
-    for path, name in _FIXED.items():
-        old, new = _at(stored, path), _at(wanted, path)
-        if old != new:
-            result.append(
-                f"{'.'.join(path)} of the cluster is {old!r} and cannot change after init;"
-                f" set {name} back, from {new!r}"
-            )
+    kept = [_kept(path, _at(stored, path), _at(wanted, path)) for path in _FIXED]
+    result = [each for each in kept if each]
     old, new = _at(stored, ("kubernetesVersion",)), _at(wanted, ("kubernetesVersion",))
     if old != new:
         result.append(
@@ -84,6 +78,20 @@ def fixed(stored: Mapping[str, Any], wanted: Mapping[str, Any], noted: str | Non
                 f"{key} of cluster_configuration is not rolled out on a living cluster; set it back"
             )
     return result
+
+
+def moved(known: str, wanted: str) -> str | None:
+    """A sentence if group_data has the API at another name or port than a living cluster."""
+    return _kept(("controlPlaneEndpoint",), known, wanted)
+
+
+def _kept(path: tuple[str, ...], old: object, new: object) -> str | None:
+    if old == new:
+        return None
+    return (
+        f"{'.'.join(path)} of the cluster is {old!r} and cannot change after init;"
+        f" set {_FIXED[path]} back, from {new!r}"
+    )
 
 
 def _at(document: Mapping[str, Any], path: Sequence[str]) -> Any:  # noqa: ANN401

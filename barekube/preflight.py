@@ -45,7 +45,7 @@ class Checkup:
     """What one host said. `offset` is its clock less the controller's, in seconds; `ca` the
     SHA-256 of its /etc/kubernetes/pki/ca.crt, or empty; `held` are packages; `ours`: we installed
     its containerd; `routes` maps a network to the card that leads there; `cores` are the numbers by
-    which an ARM CPU names its cores."""
+    which an ARM CPU names its cores; `server`: where its Kubernetes has the API."""
 
     root: bool
     machine: str
@@ -72,6 +72,7 @@ class Checkup:
     foreign: tuple[str, ...]
     offset: float
     cores: tuple[str, ...] = ()
+    server: str = ""
 
     @classmethod
     def parse(cls, values: Mapping[str, str], foreign: tuple[str, ...], now: float) -> "Checkup":
@@ -106,6 +107,7 @@ class Checkup:
             foreign=foreign,
             offset=float(values.get("clock") or now) - now,
             cores=tuple(values.get("cores", "").split()),
+            server=values.get("server", ""),
         )
 
 
@@ -329,8 +331,7 @@ def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
 
 def without_ceph(host: Checkup) -> str | None:
     """A sentence for a storage host on which Ceph does not run."""
-    arch = architecture(host)
-    if arch in ARCHITECTURES:
+    if (arch := architecture(host)) in ARCHITECTURES:
         return None
     return (
         f"there is no Ceph for its CPU ({arch or host.machine}), only for"
@@ -381,8 +382,7 @@ def between(hosts: Mapping[str, Checkup], masters: Sequence[str]) -> dict[str, l
     for name, sentence in _leftovers(hosts, masters).items():
         result[name].append(sentence)
     new = all(name in hosts for name in masters) and not any(host.ca for host in hosts.values())
-    even = even_number(len(masters)) if new else None
-    if even:
+    if new and (even := even_number(len(masters))):
         result[masters[0]].append(even)
     return result
 

@@ -23,6 +23,8 @@ first() { line=; [ ! -e "$1" ] || read -r line <"$1"; echo "$2=$line"; }
 first /sys/fs/cgroup/cgroup.controllers controllers; first /etc/machine-id machine_id
 echo "addresses=$(hostname -I 2>/dev/null)"
 [ ! -e /etc/kubernetes/pki/ca.crt ] || echo "ca=$(sha256sum </etc/kubernetes/pki/ca.crt)"
+k=/etc/kubernetes; f=$k/kubelet.conf; [ ! -e $k/pki/ca.key ] || f=$k/admin.conf
+[ ! -e $f ] || echo "server=$(sed -n 's|^ *server: https://||p' $f)"
 [ ! -e /etc/ssl/certs/ca-certificates.crt ] || echo trusts=yes
 [ ! -e /etc/apt/sources.list.d/barekube-containerd.sources ] || echo ours=yes
 echo "var=$(df -k --output=avail /var | { read -r _; read -r free; echo "$free"; })"

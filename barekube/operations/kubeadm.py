@@ -100,6 +100,9 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         return
     mine = t.traces(looked.files, looked.units)
     api, trouble = connect(cluster) if _anyone_may_serve(mine) else (None, "no API yet")
+    if api and api.moved:
+        yield from refuse(api.moved)
+        return
     lost = left_by_init.lost(api) if api else []
     registered = api is not None and left_by_init.registered(api, host.name)
     decision = _decide(mine, api, trouble, lost, registered)

@@ -45,8 +45,11 @@ def answering(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
     """The steps, ended with a sentence if the API fails meanwhile, or if another run changes the
     cluster: before the first step that changes something, the cluster's Lease is taken.
 
-    An exception that leaves an operation would stop every host.
+    An exception that leaves an operation would stop every host. A preview has none for a host that
+    it has refused: the run would have ended there.
     """
+    if not state.is_executing and host.name in refused:
+        return
     try:
         for step in steps:
             api = cluster_api.opened() if state.is_executing and step is not _REFUSED else None

@@ -33,6 +33,9 @@ def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
             return
         yield from without_api(trouble)
         return
+    if api.moved:
+        yield from refuse(api.moved)
+        return
     node = nodes.lookup(api, host.name)
     own_ca = looked.files.get(t.CA)
     identity = looked.files.get(t.MACHINE_ID)

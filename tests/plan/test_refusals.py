@@ -383,6 +383,32 @@ def test_what_the_api_refuses_is_named_and_nothing_of_the_stage_is_applied(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("options", [["--dry"], ["-y"]])
+@pytest.mark.parametrize(
+    ("stage", "data", "known", "wanted"),
+    [
+        ("site", "api_port=7443", "api.barekube:6443", "api.barekube:7443"),
+        ("host", "api_name=k8s.home", "api.barekube", "k8s.home"),
+        ("control_plane", "cluster_name=home", "api.barekube:6443", "api.home:6443"),
+        ("workers", "api_name=k8s.home", "api.barekube:6443", "k8s.home:6443"),
+    ],
+)
+def test_a_living_cluster_keeps_the_name_and_port_of_its_api(
+    pyinfra: Pyinfra, stage: str, data: str, known: str, wanted: str, options: list[str]
+) -> None:
+    converged = "tests/plan/inventory_converged.py"
+    words = [f"deploys/{stage}.py", "--debug", "--data", data, *options]
+    done = pyinfra(converged, *words, api=True)
+    host = "w-1" if stage == "workers" else "cp-1"
+    assert _said(done, host) == [
+        f"controlPlaneEndpoint of the cluster is {known!r} and cannot change after init; set"
+        f" api_name (where it is None, cluster_name) or api_port back, from {wanted!r}"
+    ]
+    assert done.status == 1
+    assert done.changing_commands == []
+    assert "API:" not in done.stderr
+
+
 _NULL = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: kube-system, labels: }\n"
 _NO_SPEC = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a, namespace: x}\n"
 _NOWHERE = (

@@ -61,11 +61,12 @@ def join(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
         registered: tuple[bool, ...] = (False, False),
         members: list[etcd.Member] | None = None,
         other: bool = True,
+        moved: str | None = None,
     ) -> Outcome:
         first = FakeHost("cp-1", {"Machine": WHOLE.answer()}, {})
         config = SimpleNamespace(data={"ClusterConfiguration": "kubernetesVersion: v1.37.2"})
         core = SimpleNamespace(read_namespaced_config_map=lambda name, space: config)
-        api = SimpleNamespace(host=first, ca=machines.CA, core=core)
+        api = SimpleNamespace(host=first, ca=machines.CA, core=core, moved=moved)
 
         def connect(cluster: Cluster, besides: str = "") -> SimpleNamespace:
             if besides and not other:
@@ -126,6 +127,14 @@ def test_a_cut_off_join_is_undone_its_member_first_and_done_again(
         # etcd's data are kept, and admin.conf goes before reset could use it.
         assert "mv -t $d" in undo
         assert undo.index("rm -f /etc/kubernetes/admin.conf") < undo.index("kubeadm reset")
+
+
+def test_no_control_plane_joins_or_is_mended_for_an_api_at_another_place(
+    join: Callable[..., Outcome],
+) -> None:
+    for machine in (_machine(), BEGUN, WHOLE):
+        result = join(machine, moved="it is there")
+        assert (result.commands, result.logs) == (["false"], ["it is there"])
 
 
 def test_a_join_that_lacks_only_its_last_step_is_not_undone(join: Callable[..., Outcome]) -> None:

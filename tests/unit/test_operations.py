@@ -387,6 +387,15 @@ def test_the_nodes_are_named_beside_what_stands_in_the_hosts_file() -> None:
     )
 
 
+def test_a_node_keeps_the_name_by_which_its_kubelet_finds_the_api() -> None:
+    machine = _tuned()
+    machine.files["/etc/hosts"] = HOSTS.replace("api.home", "api.old")
+    assert _kernel(machine).commands == [_write("/etc/hosts")]
+    machine.secret.append(traces.KUBELET_CONF)
+    wrong = MOVED.format("'api.old'", "'api.home'")
+    assert _kernel(machine) == Outcome(commands=["false"], logs=[wrong], asked=1)
+
+
 # -- firewall.configured
 
 RULES = "table inet barekube { }\n"
@@ -519,6 +528,7 @@ def _worker(
     machine: Machine,
     registered: str | None = None,
     runs: str = "1.37.2",
+    moved: str | None = None,
 ) -> Outcome:
     """`registered`: the machine-id that the API has of w-1; `runs`: the cluster's version."""
 
@@ -533,11 +543,26 @@ def _worker(
     core = SimpleNamespace(
         read_node=read_node, read_namespaced_config_map=lambda name, space: config
     )
-    api = SimpleNamespace(core=core, ca=machines.CA)
+    api = SimpleNamespace(core=core, ca=machines.CA, moved=moved)
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
     monkeypatch.setattr(tokens, "for_joining", lambda api: TOKEN)
     monkeypatch.setattr(tokens, "ca_hash", lambda ca: "sha256:00")
     return _on(machine, workers.worker, CLUSTER, name="w-1")
+
+
+MOVED = (
+    "controlPlaneEndpoint of the cluster is {0} and cannot change after init; set api_name (where"
+    " it is None, cluster_name) or api_port back, from {1}"
+)
+
+
+def test_no_worker_is_touched_where_group_data_has_the_api_at_another_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = MOVED.format("'api.old:6443'", "'api.home:6443'")
+    for machine in (_bare(), _joined()):
+        result = _worker(monkeypatch, machine, machines.MACHINE_ID, moved=wrong)
+        assert result == Outcome(commands=["false"], logs=[wrong], asked=1)
 
 
 def test_no_worker_joins_a_cluster_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -678,7 +703,8 @@ def test_an_api_that_breaks_off_meanwhile_fails_this_host_only(
     def read_node(name: str) -> None:
         raise ApiException(status=500, reason="etcdserver: no leader")
 
-    api = SimpleNamespace(core=SimpleNamespace(read_node=read_node), ca=machines.CA)
+    core = SimpleNamespace(read_node=read_node)
+    api = SimpleNamespace(core=core, ca=machines.CA, moved=None)
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
     assert _on(_bare(), workers.worker, CLUSTER, name="w-1") == Outcome(
         commands=["false"],
