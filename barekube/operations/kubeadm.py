@@ -44,6 +44,8 @@ _FIRST = {
 # On a machine like the lab's, a kubelet asks for its certificate some seconds after its start.
 _SERVING_LIMIT = 180
 _API_LIMIT = 300
+# The cluster that this run has created.
+created: list[str] = []
 
 
 def look(other: Host) -> Found | None:
@@ -218,6 +220,8 @@ def _init(
     ]
     yield changing("; ".join(steps), stdin=config)
     tokens.used_at_init(token)
+    if not cut_off:
+        created.append(cluster.name)
     yield FunctionCommand(_await_api, (cluster,), {})
 
 
