@@ -18,7 +18,14 @@ from barekube import doors, manifests, nodes, remote, settings
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster, Node
 from barekube.operations import objects
-from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
+from barekube.operations.order import (
+    acts_for_the_cluster,
+    answering,
+    refuse,
+    to_come,
+    wait,
+    without_api,
+)
 from barekube.tunnel import Tunnel
 
 _ANSWER_LIMIT = 60
@@ -108,7 +115,7 @@ def _apart(
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
-        if state.is_executing:
+        if not to_come("control_plane"):
             yield from without_api(str(trouble))
             return False
     else:
@@ -147,7 +154,7 @@ def _secrets(cluster: Cluster, certificates: Mapping[str, Pair]) -> Generator[Py
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
-        if state.is_executing:
+        if not to_come("control_plane"):
             yield from without_api(str(trouble))
             return
         api = None

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Generator
 
 import yaml
-from pyinfra import host, state
+from pyinfra import host
 from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
@@ -30,6 +30,7 @@ from barekube.operations.order import (
     answering,
     changing,
     refuse,
+    to_come,
     wait,
 )
 from barekube.text import TextFile, changes
@@ -38,8 +39,8 @@ CONFIG = "/run/barekube/kubeadm.yaml"
 _LOOKED_AT = (*t.MASTER_FILES, t.ETCD, t.SERVING, kubeadm_config.ENCRYPTION)
 # What kubeadm cannot do without, and the stage that installs it.
 _FIRST = {
-    "containerd.io": "deploys/runtime.py",
-    "kubeadm": "deploys/kubernetes_packages.py",
+    "containerd.io": "runtime",
+    "kubeadm": "kubernetes_packages",
 }
 # On a machine like the lab's, a kubelet asks for its certificate some seconds after its start.
 _SERVING_LIMIT = 180
@@ -63,14 +64,11 @@ def look(other: Host) -> Found | None:
 
 
 def too_early(looked: Found) -> str | None:
-    """A sentence where kubeadm lacks what it needs. Never in a preview: in a run of the whole site
-    earlier stages will have installed it."""
-    if not state.is_executing:
-        return None
+    """A sentence where kubeadm lacks what it needs."""
     for name, stage in _FIRST.items():
         package = looked.packages.get(name)
-        if package is None or package.status != "installed":
-            return f"{name} is not installed; run {stage} first"
+        if (package is None or package.status != "installed") and not to_come(stage):
+            return f"{name} is not installed; run deploys/{stage}.py first"
     return None
 
 

@@ -23,7 +23,14 @@ from barekube.operations import change as kept
 from barekube.operations import encryption as rotation
 from barekube.operations import files, kubeadm, objects, roll
 from barekube.operations.kubeadm import CONFIG, TAKE_CONFIG
-from barekube.operations.order import acts_for_the_cluster, answering, changing, refuse, wait
+from barekube.operations.order import (
+    acts_for_the_cluster,
+    answering,
+    changing,
+    refuse,
+    to_come,
+    wait,
+)
 from barekube.text import Change, FoundFile, TextFile, changes
 
 KUBELET_FILE = "/var/lib/kubelet/config.yaml"
@@ -335,7 +342,7 @@ def _kubelet(cluster: Cluster) -> Generator[PyinfraCommand]:
         return
     wanted = kubeadm_config.kubelet_configuration(cluster)
     stored, noted = _stored(api, living.KUBELET)
-    if state.is_executing and living.difference("", wanted, stored, noted):
+    if living.difference("", wanted, stored, noted) and not to_come("control_plane"):
         yield from refuse(
             "the cluster has not got group_data's settings of kubelets yet; run"
             " deploys/control_plane.py first"

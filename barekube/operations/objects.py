@@ -18,7 +18,14 @@ from barekube import api as cluster_api
 from barekube import manifests, nodes, objects
 from barekube.api import Api, Trouble, found, phrase
 from barekube.cluster import Cluster
-from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait, without_api
+from barekube.operations.order import (
+    acts_for_the_cluster,
+    answering,
+    refuse,
+    to_come,
+    wait,
+    without_api,
+)
 
 _ROLLOUT_LIMIT = 900
 # What a machine that is being started may take to be Ready.
@@ -64,7 +71,7 @@ def brought(
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
-        if not state.is_executing:
+        if to_come("control_plane"):
             for file, document in documents:
                 _say_unchecked(file, document)
             yield StringCommand("false")
@@ -180,7 +187,7 @@ def _password(cluster: Cluster, name: str, key: str, used_by: str) -> Generator[
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
-        if state.is_executing:
+        if not to_come("control_plane"):
             yield from without_api(str(trouble))
             return
         host.log(f"Secret kube-system/{name}: made, if it is not there once the API answers")
@@ -241,7 +248,7 @@ def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyin
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
-        if state.is_executing:
+        if not to_come("control_plane"):
             yield from without_api(str(trouble))
         return
     there = []

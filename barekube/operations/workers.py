@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 
-from pyinfra import host, state
+from pyinfra import host
 from pyinfra.api import FunctionCommand, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
@@ -10,7 +10,7 @@ from barekube import kubeadm_config, nodes, tokens
 from barekube import traces as t
 from barekube.cluster import Cluster
 from barekube.operations import kubeadm
-from barekube.operations.order import answering, changing, refuse, without_api
+from barekube.operations.order import answering, changing, refuse, to_come, without_api
 
 
 @operation()
@@ -27,7 +27,7 @@ def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
     mine = t.traces(looked.files, looked.units)
     api, trouble = kubeadm.connect(cluster)
     if api is None:
-        if not state.is_executing and not mine.any_node:
+        if to_come("control_plane") and not mine.any_node:
             host.log(f"kubeadm join: once {cluster.endpoint} answers (now: {trouble})")
             yield StringCommand("false")
             return
