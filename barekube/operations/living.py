@@ -22,7 +22,7 @@ from barekube.facts.machine import Machine
 from barekube.operations import change as kept
 from barekube.operations import encryption as rotation
 from barekube.operations import files, kubeadm, objects, roll
-from barekube.operations.kubeadm import CONFIG, TAKE_CONFIG
+from barekube.operations.joins import CONFIG, TAKE_CONFIG
 from barekube.operations.order import (
     acts_for_the_cluster,
     answering,

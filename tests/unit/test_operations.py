@@ -529,6 +529,7 @@ def _worker(
     registered: str | None = None,
     runs: str = "1.37.2",
     moved: str | None = None,
+    preview: bool = False,
 ) -> Outcome:
     """`registered`: the machine-id that the API has of w-1; `runs`: the cluster's version."""
 
@@ -547,7 +548,7 @@ def _worker(
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
     monkeypatch.setattr(tokens, "for_joining", lambda api: TOKEN)
     monkeypatch.setattr(tokens, "ca_hash", lambda ca: "sha256:00")
-    return _on(machine, workers.worker, CLUSTER, name="w-1")
+    return _on(machine, workers.worker, CLUSTER, name="w-1", preview=preview)
 
 
 MOVED = (
@@ -632,7 +633,18 @@ def test_a_join_that_was_cut_off_is_cleaned_and_done_again(monkeypatch: pytest.M
         _alone(f"{TAKE}; {CLEAN}; {JOIN}"),
         "approve()",
     ]
-    assert result.logs == [JOINS, APPROVES]
+    preview = _worker(monkeypatch, machine, machines.MACHINE_ID, preview=True)
+    assert preview.commands == ["make_token()"]
+    assert (
+        result.logs
+        == preview.logs
+        == [
+            JOINS,
+            "Node w-1: deleted, for kubeadm joins beside none of its name",
+            "kubelet: stopped; what is empty below /etc/kubernetes and /var/lib/kubelet: removed",
+            APPROVES,
+        ]
+    )
 
 
 def test_a_worker_whose_kubelet_stands_still_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
