@@ -19,7 +19,7 @@ from kubernetes.dynamic import DynamicClient
 from paramiko import SSHException
 from pyinfra.api import Host
 
-from barekube import remote, settings
+from barekube import living, remote, settings
 from barekube.cluster import Cluster
 from barekube.tunnel import Tunnel
 
@@ -72,19 +72,26 @@ class Api:
         try:
             config = yaml.safe_load(text)
             user = config["users"][0]["user"]
-            authority = config["clusters"][0]["cluster"]["certificate-authority-data"]
-        except (yaml.YAMLError, KeyError, IndexError, TypeError):
+            known = config["clusters"][0]["cluster"]
+            authority = known["certificate-authority-data"]
+            # Where the living cluster has it: what group_data says may have been changed since.
+            endpoint = known["server"].removeprefix("https://")
+            name, _, digits = endpoint.rpartition(":")
+            port = int(digits)
+        except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError):
             raise Trouble(f"{host.name}: {ADMIN} is damaged") from None
         self.host = host
         self.ca = base64.b64decode(authority).decode()
-        self._tunnel = Tunnel(host, cluster.api_port)
+        # A sentence, if group_data says that it is somewhere else.
+        self.moved = living.moved(endpoint, cluster.endpoint)
+        self._tunnel = Tunnel(host, port)
         configuration = k8s.Configuration(host=f"https://127.0.0.1:{self._tunnel.port}")
         configuration.retries = False
         self.client = k8s.ApiClient(configuration)
         self.client.rest_client.pool_manager = urllib3.PoolManager(
             ssl_context=_context(self.ca, user),
-            server_hostname=cluster.api_name,
-            assert_hostname=cluster.api_name,
+            server_hostname=name,
+            assert_hostname=name,
             maxsize=AT_ONCE,
             timeout=urllib3.Timeout(connect=10, read=60),
             retries=False,

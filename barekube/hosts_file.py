@@ -6,6 +6,12 @@ BEGIN = "# barekube: begin"
 END = "# barekube: end"
 
 
+def api_name(text: str) -> str | None:
+    """The API's name in our lines."""
+    ours = text.partition(BEGIN)[2].partition(END)[0].splitlines()
+    return next((line.split()[1] for line in ours if line.startswith("127.0.0.1 ")), None)
+
+
 def with_nodes(old: str, nodes: Sequence[tuple[str, str, bool]], api_name: str) -> str:
     """The file's new text. `nodes` are (name, address, is a control plane).
 

@@ -20,7 +20,7 @@ _RANGE = ("networking", "podSubnet")
 # Of kubeadm's ClusterConfiguration, what stands in certificates, addresses and names for ever.
 _FIXED = {
     ("clusterName",): "cluster_name",
-    ("controlPlaneEndpoint",): "api_name or api_port",
+    ("controlPlaneEndpoint",): "api_name (where it is None, cluster_name) or api_port",
     _RANGE: "IPALLOC_RANGE of the network's manifest",
     ("networking", "serviceSubnet"): "service_network",
     ("networking", "dnsDomain"): "the dnsDomain in cluster_configuration",
@@ -84,6 +84,11 @@ def fixed(stored: Mapping[str, Any], wanted: Mapping[str, Any], noted: str | Non
 def other_range(known: str | None, wanted: str) -> str | None:
     """A sentence if the manifests give pods addresses of another range than a living cluster."""
     return _kept(_RANGE, known, wanted)
+
+
+def moved(known: str, wanted: str) -> str | None:
+    """A sentence if group_data has the API at another name or port than a living cluster."""
+    return _kept(("controlPlaneEndpoint",), known, wanted)
 
 
 def _kept(path: tuple[str, ...], old: object, new: object) -> str | None:

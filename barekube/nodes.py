@@ -85,7 +85,11 @@ def approve_serving(host: Host, api: Api, node: Node, path: str, limit: int) -> 
             if refused is None:
                 _approve(api, request)
             why = refused or f"it did not fetch the one that was approved in {limit} s"
-        if remote.holds(host, path):
+        there = remote.holds(host, path)
+        if there is None:
+            host.log("its SSH connection was lost; see whether it has power, then run this again")
+            return False
+        if there:
             return True
         time.sleep(1)
     host.log(

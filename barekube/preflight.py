@@ -73,7 +73,7 @@ class Checkup:
     its containerd; `room` are the MB free on the disks of ROOM's directories; `routes` maps a
     network to the card that leads there; `cores` are the numbers by which an ARM CPU names its
     cores. Of a node, as kubeadm wrote them: `node_ip`, and on a control plane `pods`, the range
-    of their addresses."""
+    of their addresses. `server`: where its Kubernetes has the API."""
 
     root: bool
     machine: str
@@ -102,6 +102,7 @@ class Checkup:
     cores: tuple[str, ...] = ()
     node_ip: str = ""
     pods: str = ""
+    server: str = ""
 
     @classmethod
     def parse(cls, values: Mapping[str, str], foreign: tuple[str, ...], now: float) -> "Checkup":
@@ -138,6 +139,7 @@ class Checkup:
             cores=tuple(values.get("cores", "").split()),
             node_ip=values.get("node_ip", ""),
             pods=values.get("pods", ""),
+            server=values.get("server", ""),
         )
 
 
@@ -360,8 +362,7 @@ def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
 
 def without_ceph(host: Checkup) -> str | None:
     """A sentence for a storage host on which Ceph does not run."""
-    arch = architecture(host)
-    if arch in ARCHITECTURES:
+    if (arch := architecture(host)) in ARCHITECTURES:
         return None
     return (
         f"there is no Ceph for its CPU ({arch or host.machine}), only for"

@@ -139,12 +139,15 @@ def lines(other: Host, script: str) -> list[str] | None:
     return list(output.stdout_lines) if done else None
 
 
-def holds(other: Host, path: str) -> bool:
-    """Whether there is a file with something in it, of root's perhaps."""
-    done, _ = other.run_shell_command(
-        StringCommand("test", "-s", path),
-        print_output=False,
-        print_input=False,
-        _sudo=sudo(other),
-    )
+def holds(other: Host, path: str) -> bool | None:
+    """Whether there is a file with something in it, of root's perhaps; None: it cannot be asked."""
+    try:
+        done, _ = other.run_shell_command(
+            StringCommand("test", "-s", path),
+            print_output=False,
+            print_input=False,
+            _sudo=sudo(other),
+        )
+    except (OSError, SSHException):
+        return None
     return bool(done)

@@ -36,6 +36,8 @@ echo "addresses=$(hostname -I 2>/dev/null)"
   -e 's/^ *- --cluster-cidr=/pods=/p' -e 's/.*--node-ip=\([^" ]*\).*/node_ip=\1/p' \
   /var/lib/kubelet/kubeadm-flags.env /etc/kubernetes/manifests/kube-controller-manager.yaml \
   2>/dev/null
+k=/etc/kubernetes; f=$k/kubelet.conf; [ ! -e $k/pki/ca.key ] || f=$k/admin.conf
+[ ! -e $f ] || echo "server=$(sed -n 's|^ *server: https://||p' $f)"
 [ ! -e /etc/ssl/certs/ca-certificates.crt ] || echo trusts=yes
 [ ! -e /etc/apt/sources.list.d/barekube-containerd.sources ] || echo ours=yes
 { read -r _; while read -r dev to _ _ _ _ _ mask _; do routes="$routes $dev:$to:$mask"; done; \

@@ -20,7 +20,7 @@ from barekube import door_manifests, doors, manifests, nodes, remote, settings
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster, Node
 from barekube.operations import objects
-from barekube.operations.order import answering, leads, refuse, wait, without_api
+from barekube.operations.order import answering, leads, refuse, to_come, wait, without_api
 from barekube.tunnel import Tunnel
 
 _ANSWER_LIMIT = 60
@@ -99,7 +99,7 @@ def _apart(
     if problems := wrong(cluster, directories, certificates, labels):
         yield from refuse(*problems)
         return False
-    if silent and state.is_executing:
+    if silent and not to_come("control_plane"):
         yield from without_api(silent)
         return False
     return True
@@ -161,7 +161,7 @@ def _secrets(cluster: Cluster, certificates: Mapping[str, Pair]) -> Generator[Py
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
-        if state.is_executing:
+        if not to_come("control_plane"):
             yield from without_api(str(trouble))
             return
         api = None

@@ -70,6 +70,14 @@ def _rotate(host: Host, cluster: Cluster, wanted: str) -> str | None:
     return None
 
 
+def names(other: Host) -> list[str]:
+    """The names of the keys that a host has, the one that it writes with first."""
+    try:
+        return list(encryption.keys(remote.read_secret(other, _FILE) or ""))
+    except encryption.Unreadable:
+        return []
+
+
 def _run(target: Host, command: StringCommand, stdin: str = "") -> bool:
     try:
         done, _ = target.run_shell_command(

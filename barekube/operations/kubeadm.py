@@ -1,49 +1,39 @@
-"""kubeadm init and join of control planes, finished if cut off; and what a worker shares."""
+"""kubeadm init and join of control planes, finished if cut off."""
 
-import secrets
 from collections.abc import Generator
 
-import yaml
-from pyinfra import host, state
-from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
+from pyinfra import host
+from pyinfra.api import FunctionCommand, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
-from barekube import api as cluster_api
-from barekube import (
-    containerd,
-    encryption,
-    kubeadm_config,
-    left_by_init,
-    nodes,
-    remote,
-    settings,
-    tokens,
-)
-from barekube import etcd as known_etcd
+from barekube import encryption, kubeadm_config, left_by_init, nodes, remote, settings, tokens
 from barekube import traces as t
-from barekube.api import Api, Trouble, found
+from barekube.api import Api
 from barekube.cluster import Cluster, Node
+from barekube.facts.living import BEFORE
 from barekube.facts.machine import Found, Machine
-from barekube.operations import change, etcd, files
+from barekube.operations import change, files, joins
+from barekube.operations.joins import CONFIG, DROP_EMPTY, EMPTY, TAKE_CONFIG, connect
 from barekube.operations.order import (
     acts_for_the_cluster,
     answering,
     changing,
     refuse,
+    to_come,
     wait,
 )
-from barekube.text import TextFile, changes
 
-CONFIG = "/run/barekube/kubeadm.yaml"
-_LOOKED_AT = (*t.MASTER_FILES, t.ETCD, t.SERVING, kubeadm_config.ENCRYPTION)
+_LOOKED_AT = (*t.MASTER_FILES, t.ETCD, t.SERVING, kubeadm_config.ENCRYPTION, BEFORE)
 # What kubeadm cannot do without, and the stage that installs it.
 _FIRST = {
-    "containerd.io": "deploys/runtime.py",
-    "kubeadm": "deploys/kubernetes_packages.py",
+    "containerd.io": "runtime",
+    "kubeadm": "kubernetes_packages",
 }
 # On a machine like the lab's, a kubelet asks for its certificate some seconds after its start.
 _SERVING_LIMIT = 180
 _API_LIMIT = 300
+# The cluster that this run has created.
+created: list[str] = []
 
 
 def look(other: Host) -> Found | None:
@@ -61,27 +51,17 @@ def look(other: Host) -> Found | None:
 
 
 def too_early(looked: Found) -> str | None:
-    """A sentence where kubeadm lacks what it needs. Never in a preview: in a run of the whole site
-    earlier stages will have installed it."""
-    if not state.is_executing:
-        return None
+    """A sentence where kubeadm lacks what it needs."""
     for name, stage in _FIRST.items():
         package = looked.packages.get(name)
-        if package is None or package.status != "installed":
-            return f"{name} is not installed; run {stage} first"
+        if (package is None or package.status != "installed") and not to_come(stage):
+            return f"{name} is not installed; run deploys/{stage}.py first"
     return None
 
 
 def _traces(other: Host) -> t.Traces | None:
     looked = look(other)
     return None if looked is None else t.traces(looked.files, looked.units)
-
-
-def connect(cluster: Cluster, **besides: str) -> tuple[Api | None, str]:
-    try:
-        return cluster_api.connect(cluster, **besides), ""
-    except Trouble as trouble:
-        return None, str(trouble)
 
 
 @operation()
@@ -100,6 +80,9 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         return
     mine = t.traces(looked.files, looked.units)
     api, trouble = connect(cluster) if _anyone_may_serve(mine) else (None, "no API yet")
+    if api and api.moved:
+        yield from refuse(api.moved)
+        return
     lost = left_by_init.lost(api) if api else []
     registered = api is not None and left_by_init.registered(api, host.name)
     decision = _decide(mine, api, trouble, lost, registered)
@@ -124,10 +107,12 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         yield from _init(cluster, node, mine, looked, cut_off=cut_off)
     elif decision.step is t.Step.JOIN:
         assert api is not None  # noqa: S101 - decide() joins only where the API answers
-        yield from _join_control_plane(cluster, node, api, looked)
+        yield from joins.join(cluster, node, api, looked)
     elif decision.step is t.Step.REJOIN:
-        yield from _rejoin(cluster, node, mine, looked)
+        yield from joins.rejoin(cluster, node, mine, looked)
     elif decision.step is t.Step.START:
+        if unasked and BEFORE in looked.files:
+            host.log("a change of its static pods was cut off: taken back if no API answers")
         if not mine.kubelet_runs:
             yield changing("systemctl restart kubelet")
         yield FunctionCommand(_await_api, (cluster,), {})
@@ -164,20 +149,6 @@ def _decide(
     return t.decide(host.name, mine, others, members, answer, registered, lost)
 
 
-def _policy_and_key(cluster: Cluster, looked: Found, key: str | None) -> list[StringCommand]:
-    """Say, and return as commands, what an API server reads at its start and kubeadm does not
-    write; `key`: None: it stays. A preview ends at an operation's first command."""
-    differences = changes([kubeadm_config.audit_policy(cluster)], dict(looked.files))
-    for difference in differences:
-        files.say(difference)
-    commands = [files.write(each.file) for each in differences]
-    if key is not None:
-        path = kubeadm_config.ENCRYPTION
-        host.log(f"{path}: {'changed' if path in looked.files else 'new'}, mode 600; never shown")
-        commands.append(files.write(TextFile(path, key, mode="600")))
-    return commands
-
-
 def _init(
     cluster: Cluster, node: Node, mine: t.Traces, looked: Found, *, cut_off: bool
 ) -> Generator[PyinfraCommand]:
@@ -191,15 +162,21 @@ def _init(
     if kubeadm_config.ENCRYPTION not in mine.there:
         key = {encryption.name(cluster.encryption_key): encryption.fresh()}
         text = kubeadm_config.encryption_configuration(key)
-    first = _policy_and_key(cluster, looked, text)
+    first = joins.policy_and_key(cluster, looked, text)
     token = tokens.fresh()
     addresses = [each.address for each in cluster.control_planes]
     config = kubeadm_config.init(cluster, node, token, addresses, cut_off=cut_off)
     steps = [TAKE_CONFIG]
     if cut_off:
+        host.log(EMPTY)
+        host.log("the cluster's settings: written anew when it answers, and kube-proxy restarts")
         steps.append(DROP_EMPTY)
         if t.ETCD not in mine.there and mine.lacks((*t.KEYS, *t.CONFS)):
             # No etcd has ever run with these keys, and some are lost: nothing depends on them.
+            host.log(
+                "kubelet: stopped; /etc/kubernetes/pki and /etc/kubernetes/*.conf: moved below"
+                " /var/lib/barekube, for no etcd has run with them"
+            )
             steps.append(_SET_ASIDE)
     given = config.replace(token, "TOKEN").splitlines()
     files.describe("kubeadm's configuration: in memory, while it runs", given)
@@ -215,125 +192,15 @@ def _init(
     ]
     yield changing("; ".join(steps), stdin=config)
     tokens.used_at_init(token)
+    if not cut_off:
+        created.append(cluster.name)
     yield FunctionCommand(_await_api, (cluster,), {})
 
 
-# The file is in memory (/run is a tmpfs), for root only, and gone when the command ends.
-TAKE_CONFIG = (
-    f'umask 077; mkdir -p /run/barekube; trap "rm -f {CONFIG}" EXIT; cat >{CONFIG}; umask 022'
-)
-DROP_EMPTY = (
-    "find /etc/kubernetes /var/lib/kubelet -maxdepth 3 -path /var/lib/kubelet/pods -prune"
-    " -o -type f -size 0 -exec rm -f {} +"
-)
 _SET_ASIDE = (
     "d=/var/lib/barekube/cut-off-init-$(date +%s); mkdir -p -m 700 $d; systemctl stop kubelet;"
     " for f in /etc/kubernetes/pki /etc/kubernetes/*.conf; do [ ! -e $f ] || mv $f $d/; done"
 )
-
-
-# etcd must not count on a member whose keys and manifest a power cut can still take: what kubeadm
-# writes is on the disk a second later, long before the new member gets its vote.
-_SYNCING = (
-    "while kill -0 $$; do sync -f /etc/kubernetes /var/lib/kubelet || true; sleep 1; done"
-    " </dev/null >/dev/null 2>&1 9>&- &"
-)
-# Without admin.conf, or reset would ask the API server that is half made here. What etcd had may
-# be looked at later; only the cluster's own members count.
-_UNDO = (
-    "rm -f /etc/kubernetes/admin.conf; kubeadm reset phase cleanup-node --cri-socket"
-    f" {containerd.SOCKET}; d=/var/lib/barekube/cut-off-join-$(date +%s); mkdir -p -m 700 $d;"
-    " [ ! -e /var/lib/etcd ] || find /var/lib/etcd -mindepth 1 -maxdepth 1 -exec mv -t $d {} +;"
-    " sync"
-)
-
-
-def _rejoin(
-    cluster: Cluster, node: Node, mine: t.Traces, looked: Found
-) -> Generator[PyinfraCommand]:
-    """Undo what a join left here, its etcd member first, and join again; where only the last step
-    is missing, do that."""
-    api, trouble = connect(cluster, besides=host.name)
-    if api is None:
-        yield from refuse(
-            f"the join of {node.name} was cut off, and no other control plane answers ({trouble});"
-            " bring one up, then run this again"
-        )
-        return
-    own_ca = looked.files.get(t.CA)
-    if own_ca and own_ca.size and own_ca.text().strip() != api.ca.strip():
-        yield from refuse(t.of_another_cluster(node.name))
-        return
-    # A kubeadm that outlived a lost SSH session is waited for, and may have ended well.
-    yield changing("true")
-    if left_by_init.registered(api, node.name):
-        return
-    member = known_etcd.member_of(etcd.members(api.host) or [], node.address)
-    if member and member.healthy and not member.learner and not mine.lacks(t.MASTER_FILES):
-        yield FunctionCommand(make_token, (api,), {})
-        config = kubeadm_config.join_control_plane(
-            cluster, node, tokens.for_joining(api), tokens.ca_hash(api.ca), ""
-        )
-        mark = "kubeadm join phase control-plane-join mark-control-plane"
-        yield changing(
-            f"{TAKE_CONFIG}; systemctl restart kubelet; {mark} --config {CONFIG}", config
-        )
-        return
-    yield FunctionCommand(etcd.make_room, (api, node, True), {})
-    yield changing(_UNDO)
-    # kubeadm refuses to join beside a node of this name that still counts as Ready.
-    yield FunctionCommand(delete_node, (api, node.name), {})
-    yield from _join_control_plane(cluster, node, api, looked)
-
-
-def _join_control_plane(
-    cluster: Cluster, node: Node, api: Api, looked: Found
-) -> Generator[PyinfraCommand]:
-    if wrong := other_version(api, cluster):
-        yield from refuse(wrong)
-        return
-    keys = remote.read_secret(api.host, kubeadm_config.ENCRYPTION)
-    if keys is None:
-        yield from refuse(
-            f"{api.host.name} has no {kubeadm_config.ENCRYPTION}, without which Secrets cannot be"
-            " read here; restore it, then run this again"
-        )
-        return
-    first = _policy_and_key(cluster, looked, keys)
-    yield FunctionCommand(etcd.make_room, (api, node, False), {})
-    yield from first
-    key = secrets.token_bytes(32).hex()
-    yield FunctionCommand(_upload_keys, (cluster, api, key), {})
-    yield FunctionCommand(make_token, (api,), {})
-    config = kubeadm_config.join_control_plane(
-        cluster, node, tokens.for_joining(api), tokens.ca_hash(api.ca), key
-    )
-    yield changing(f"{TAKE_CONFIG}; {_SYNCING} kubeadm join --config {CONFIG}; sync", stdin=config)
-
-
-def _upload_keys(state: State, host: Host, cluster: Cluster, api: Api, key: str) -> bool:
-    """Have a control plane put its keys, encrypted, where the joining one takes them from."""
-    config = kubeadm_config.upload(cluster, cluster.node(api.host.name), key)
-    command = changing(
-        f"{TAKE_CONFIG}; kubeadm init phase upload-certs --upload-certs"
-        f" --skip-certificate-key-print --config {CONFIG}",
-        stdin=config,
-    )
-    done, output = api.host.run_shell_command(
-        command,
-        print_output=False,
-        print_input=False,
-        _sudo=remote.sudo(api.host),
-        _stdin=config,
-    )
-    if not done:
-        host.log(f"{api.host.name} cannot hand out its keys: {output.stderr}")
-    return bool(done)
-
-
-def make_token(state: State, host: Host, api: Api) -> bool:
-    tokens.for_joining(api)
-    return True
 
 
 def _await_api(state: State, host: Host, cluster: Cluster) -> bool:
@@ -358,23 +225,6 @@ def approve(state: State, host: Host, cluster: Cluster) -> bool:
         host.log(f"its certificate cannot be approved: {trouble}")
         return False
     return nodes.approve_serving(host, api, cluster.node(host.name), t.SERVING, _SERVING_LIMIT)
-
-
-def other_version(api: Api, cluster: Cluster) -> str | None:
-    """A sentence if the cluster that is to be joined is of another version than group_data's."""
-    config = api.core.read_namespaced_config_map("kubeadm-config", "kube-system").data
-    version = yaml.safe_load(config["ClusterConfiguration"])["kubernetesVersion"]
-    if version == f"v{cluster.version}":
-        return None
-    return (
-        f"the cluster runs {version} and group_data says v{cluster.version}; run deploys/upgrade.py"
-        f" --exclude {host.name} first, or set kubernetes_version back"
-    )
-
-
-def delete_node(state: State, host: Host, api: Api, name: str) -> bool:
-    found(api.core.delete_node, name)
-    return True
 
 
 @operation()

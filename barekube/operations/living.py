@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from pathlib import PurePosixPath
 
 import yaml
@@ -20,9 +21,16 @@ from barekube.facts.living import KEPT, KEYS, WANTED, WRITTEN, SettingsFact
 from barekube.facts.machine import Machine
 from barekube.operations import change as kept
 from barekube.operations import encryption as rotation
-from barekube.operations import files, objects, roll
-from barekube.operations.kubeadm import CONFIG, TAKE_CONFIG
-from barekube.operations.order import acts_for_the_cluster, answering, changing, refuse, wait
+from barekube.operations import files, kubeadm, objects, roll
+from barekube.operations.joins import CONFIG, TAKE_CONFIG
+from barekube.operations.order import (
+    acts_for_the_cluster,
+    answering,
+    changing,
+    refuse,
+    to_come,
+    wait,
+)
 from barekube.text import Change, FoundFile, TextFile, changes
 from barekube.traces import other_address
 
@@ -79,34 +87,51 @@ def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
         living.KUBELET: kubeadm_config.kubelet_configuration(cluster),
         living.PROXY: kubeadm_config.proxy_configuration(cluster),
     }
-    stored, noted = _stored(api, living.CLUSTER)
-    wrong = living.fixed(yaml.safe_load(stored), wanted[living.CLUSTER], noted)
-    node = nodes.lookup(api, host.name)
-    known = nodes.address(node) if node else ""
-    if moved := other_address(host.name, known, cluster.node(host.name).address):
-        wrong.append(moved)
-    if wrong:
+    if wrong := _fixed(api, cluster, wanted[living.CLUSTER]):
         yield from refuse(*wrong)
         return
     if acting[0].name != host.name:
         host.noop("another control plane does it")
         return
-    todo = []
+    # {document: whether it is written anew}; what this run's own init has made is only noted.
+    todo: dict[living.Document, bool] = {}
+    said = []
     for document, values in wanted.items():
         stored, noted = _stored(api, document)
         title = f"ConfigMap kube-system/{document.config_map}"
         diff = living.difference(title, values, stored, noted)
-        if diff is not None:
-            todo.append(document)
-            _say(diff)
+        if diff is None:
+            continue
+        todo[document] = bool(noted) or not kubeadm.created
+        if todo[document]:
+            said.append(diff or [f"{title}: written anew, for it is not noted what made it"])
     if not todo:
         host.noop("the cluster's settings are group_data's")
         return
+    if said and (why := roll.halted(among=masters)):
+        yield from refuse(why)
+        return
+    for lines in said:
+        _say(lines)
+    if todo.get(living.PROXY):
+        host.log("DaemonSet kube-system/kube-proxy: restart, node by node (its settings changed)")
     config = kubeadm_config.phase(cluster, cluster.node(host.name))
-    for document in todo:
+    for document, anew in todo.items():
         command = f"kubeadm init phase {document.phase} --config {CONFIG} >/dev/null"
-        yield changing(f"{TAKE_CONFIG}; {command}", stdin=config)
-        yield FunctionCommand(_note, (cluster, document, wanted[document]), {})
+        if anew:
+            yield changing(f"{TAKE_CONFIG}; {command}", stdin=config)
+        yield FunctionCommand(_note, (cluster, document, wanted[document], anew), {})
+
+
+def _fixed(api: Api, cluster: Cluster, wanted: living.Object) -> list[str]:
+    """A sentence for each thing that group_data or the inventory would change and nothing can."""
+    stored, noted = _stored(api, living.CLUSTER)
+    result = living.fixed(yaml.safe_load(stored), wanted, noted)
+    node = nodes.lookup(api, host.name)
+    known = nodes.address(node) if node else ""
+    if moved := other_address(host.name, known, cluster.node(host.name).address):
+        result.append(moved)
+    return result
 
 
 def _stored(api: Api, document: living.Document) -> tuple[str, str | None]:
@@ -115,14 +140,19 @@ def _stored(api: Api, document: living.Document) -> tuple[str, str | None]:
 
 
 def _note(
-    state: State, host: Host, cluster: Cluster, document: living.Document, wanted: living.Object
+    state: State,
+    host: Host,
+    cluster: Cluster,
+    document: living.Document,
+    wanted: living.Object,
+    anew: bool,
 ) -> bool:
-    """Keep what was wanted and what kubeadm made of it; kube-proxy reads its settings anew."""
+    """Keep what was wanted and what kubeadm made of it; kube-proxy reads its own `anew`."""
     api = cluster_api.connect(cluster)
     stored, _ = _stored(api, document)
     patch = {"metadata": {"annotations": {living.ANNOTATION: living.note(wanted, stored)}}}
     api.core.patch_namespaced_config_map(document.config_map, "kube-system", patch)
-    if document is not living.PROXY:
+    if document is not living.PROXY or not anew:
         return True
     objects.restart(state, host, api, "kube-proxy", "kube-system")
     return objects.await_rollout(
@@ -165,21 +195,16 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
     newer = living.newer_than(server.started if server else None, texts.get(WRITTEN, ""))
     wanted = encryption.name(cluster.encryption_key)
     keys = texts.get(KEYS, "").split()
+    rotates = _rotates(keys, wanted)
     cut_off = texts.get(KEPT, "")
-    if not (differing or renamed or newer or cut_off) and keys == [wanted]:
+    if not (differing or renamed or newer or cut_off or rotates):
         host.noop("its static pods are as group_data wants them")
         return
-    if wrong := roll.halted():
+    if wrong := roll.halted(among=settings.control_plane_hosts()):
         yield from refuse(wrong)
         return
-    for change in differing:
-        files.say(change)
-    if renamed:
-        host.log(renamed)
-    if newer and not differing:
-        host.log(f"kube-apiserver: restart ({newer} newer than its start)")
-    if cut_off:
-        host.log("a change was cut off: done once its pods are ready with their files")
+    if audit in [change.file for change in differing]:
+        newer = audit.path
     # Kubelet replaces no container for a comment, and none is waited for.
     pods = [
         change.file
@@ -189,22 +214,40 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
     ]
     touched = {PurePosixPath(file.path).stem for file in pods}
     touched |= living.unproven(cut_off, {name: each.started for name, each in before.items()})
+    # It reads these files at its start only, and is given the time to end its requests.
+    restarts = bool(newer) and "kube-apiserver" not in touched
+    for change in differing:
+        files.say(change)
+    if renamed:
+        host.log(renamed)
+    if restarts:
+        host.log(f"kube-apiserver: restart ({newer} newer than its start)")
+    if cut_off:
+        host.log("a change was cut off: done once its pods are ready with their files")
+    if rotates:
+        host.log(
+            f"key of the Secrets in etcd: {', '.join(keys)} -> {wanted}, on all control planes,"
+            " whose API servers restart one by one"
+        )
     yield from _write(cluster, renamed, differing, [audit, *pods])
-    if audit in [change.file for change in differing]:
-        newer = audit.path
-    if newer and "kube-apiserver" not in touched:
-        # It reads these files at its start only, and is given the time to end its requests.
+    if restarts:
         yield changing(rotation.RESTART)
         touched.add("kube-apiserver")
     if touched or renamed:
         yield FunctionCommand(_await_pods, (cluster, before, sorted(touched)), {})
     if touched or cut_off:
         yield changing(kept.FORGET)
-    if keys != [wanted]:
-        host.log(
-            f"key of the Secrets in etcd: {', '.join(keys)} -> {wanted}, on all control planes"
-        )
+    if rotates:
         yield FunctionCommand(rotation.rotated, (cluster, wanted), {})
+
+
+def _rotates(keys: list[str], wanted: str) -> bool:
+    """Whether this control plane has all of them take up the key `wanted`: in a run the first
+    that has another one, which a preview finds by looking at those before it."""
+    if keys == [wanted] or state.is_executing:
+        return keys != [wanted]
+    before = takewhile(lambda each: each.name != host.name, settings.control_plane_hosts())
+    return all(rotation.names(each) == [wanted] for each in before if each in state.active_hosts)
 
 
 def _write(
@@ -313,7 +356,7 @@ def _kubelet(cluster: Cluster) -> Generator[PyinfraCommand]:
         return
     wanted = kubeadm_config.kubelet_configuration(cluster)
     stored, noted = _stored(api, living.KUBELET)
-    if state.is_executing and living.difference("", wanted, stored, noted):
+    if living.difference("", wanted, stored, noted) and not to_come("control_plane"):
         yield from refuse(
             "the cluster has not got group_data's settings of kubelets yet; run"
             " deploys/control_plane.py first"
@@ -327,7 +370,8 @@ def _kubelet(cluster: Cluster) -> Generator[PyinfraCommand]:
     _say(diff)
     host.log("kubelet: restart (its settings changed)")
     with _one_at_a_time:
-        if wrong := roll.halted(_begun):
+        # One that never answered in this run was not lost by these settings.
+        if wrong := roll.halted(_begun, among=state.activated_hosts):
             yield from refuse(wrong)
             return
         before = _renewed(api, host.name)

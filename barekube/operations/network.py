@@ -15,7 +15,7 @@ from barekube.api import Trouble
 from barekube.cluster import Cluster
 from barekube.facts.weave import WeaveReport
 from barekube.operations import objects
-from barekube.operations.order import answering, leads, refuse, wait, without_api
+from barekube.operations.order import answering, leads, refuse, to_come, wait, without_api
 
 _READY_LIMIT = 300
 # Weave looks for lost peers in growing steps; after a start it has found them by then.
@@ -58,14 +58,14 @@ def _ready(cluster: Cluster) -> Generator[PyinfraCommand]:
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
-        if not state.is_executing:
+        if to_come("control_plane"):
             host.log(f"waits for {host.name} to be Ready, once {cluster.endpoint} answers")
             yield StringCommand("false")
             return
         yield from without_api(str(trouble))
         return
     node = nodes.lookup(api, host.name)
-    if node is None and state.is_executing:
+    if node is None and not to_come("workers"):
         yield from refuse(f"{host.name} is not in the cluster; run deploys/workers.py first")
         return
     if node is not None and nodes.is_ready(node):
@@ -106,7 +106,7 @@ def _paired(cluster: Cluster) -> Generator[PyinfraCommand]:
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
-        if state.is_executing:
+        if not to_come("control_plane"):
             yield from without_api(str(trouble))
         return
     others = nodes.others(api, host.name)

@@ -18,7 +18,7 @@ from barekube import api as cluster_api
 from barekube import manifests, nodes, objects
 from barekube.api import Api, Trouble, found, phrase
 from barekube.cluster import Cluster
-from barekube.operations.order import answering, leads, refuse, wait, without_api
+from barekube.operations.order import answering, leads, refuse, to_come, wait, without_api
 
 _ROLLOUT_LIMIT = 900
 # What a machine that is being started may take to be Ready.
@@ -55,7 +55,7 @@ def brought(
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
-        if not state.is_executing:
+        if to_come("control_plane"):
             for file, document in documents:
                 _say_unchecked(file, document)
             yield StringCommand("false")
@@ -175,7 +175,7 @@ def _password(
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
-        if state.is_executing:
+        if not to_come("control_plane"):
             yield from without_api(str(trouble))
             return
         host.log(f"Secret kube-system/{name}: made, if it is not there once the API answers")
@@ -240,7 +240,7 @@ def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyin
     try:
         api = cluster_api.connect(cluster)
     except Trouble as trouble:
-        if state.is_executing:
+        if not to_come("control_plane"):
             yield from without_api(str(trouble))
         return
     there = []

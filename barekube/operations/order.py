@@ -4,6 +4,7 @@ import shlex
 import time
 from collections.abc import Callable, Generator
 from functools import wraps
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from pyinfra import host, inventory, state
@@ -11,7 +12,7 @@ from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import lease
+from barekube import lease, settings
 from barekube.api import API_ERRORS, passing, phrase
 
 # Alone on the host. A kubeadm or dpkg of this account that outlived its run or its SSH session is
@@ -29,6 +30,9 @@ _PASSING = 30
 _Answer = TypeVar("_Answer")
 # What a preview has refused, by host.
 refused: dict[str, list[str]] = {}
+_ended: set[str] = set()
+# The stages that a preview has come to the end of, or to a barrier in, by host.
+_passed: set[tuple[str, str]] = set()
 
 
 @operation()
@@ -37,18 +41,35 @@ def barrier() -> Generator[StringCommand, None, None]:
 
     pyinfra orders only what hosts share; without it a worker joins before init.
     """
+    if not state.is_executing:
+        file = host.current_deploy_name or state.current_deploy_filename or ""
+        _passed.add((host.name, PurePath(file.rpartition(" | ")[2]).stem))
     return
     yield
+
+
+def to_come(stage: str) -> bool:
+    """Whether this is a preview of a run that has `stage` before: what that makes is not there yet,
+    and lacks nobody. The preview of a stage alone refuses what its run would."""
+    if state.is_executing or (host.name, stage) not in _passed:
+        return False
+    makers = settings.control_plane_hosts() if stage == "control_plane" else [host]
+    return any(each.name == other.name for each in makers for other in state.active_hosts)
 
 
 def answering(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
     """The steps, ended with a sentence if the API fails meanwhile, or if another run changes the
     cluster: before the first step that changes something, the cluster's Lease is taken.
 
-    An exception that leaves an operation would stop every host.
+    An exception that leaves an operation would stop every host. A preview has none after one that
+    it refused: the run would have ended there.
     """
+    if not state.is_executing and host.name in _ended:
+        return
     try:
         for step in steps:
+            if step is _REFUSED and not state.is_executing:
+                _ended.add(host.name)
             api = cluster_api.opened() if state.is_executing and step is not _REFUSED else None
             if api and (wrong := persistently(lease.take, api)):
                 yield from refuse(wrong)
@@ -113,11 +134,11 @@ def wait(what: str, limit: int, look: Callable[[], str | None]) -> str | None:
 
 def refuse(*sentences: str) -> Generator[StringCommand, None, None]:
     """Fail this host, and no other, with a sentence or more; a preview shows it and fails too."""
+    said = [] if state.is_executing else refused.setdefault(host.name, [])
     for sentence in sentences:
-        host.log(sentence)
-    if not state.is_executing:
-        said = refused.setdefault(host.name, [])
-        said.extend(each for each in sentences if each not in said)
+        if sentence not in said:
+            host.log(sentence)
+            said.append(sentence)
     yield _REFUSED
 
 

@@ -10,6 +10,7 @@ from pyinfra.api import Host, StringCommand, operation
 from barekube import peers, preflight, remote, rook, settings, versions
 from barekube.cluster import Cluster
 from barekube.facts.preflight import CheckupFact, Sources, SyncTimes, Unreached
+from barekube.living import moved
 from barekube.operations import disks as disk_operations
 from barekube.operations import doors as door_operations
 from barekube.operations import packages
@@ -48,6 +49,8 @@ def _own_findings(other: Host, said: Checkup | None) -> list[str]:
         bundle=bool(other.data.bundle_url),
     )
     result = preflight.findings(said, wanted)
+    if said.server and (wrong := moved(said.server, cluster.endpoint)):
+        result.append(wrong)
     if node.control_plane and not remote.forwards(other):
         result.append(
             "its SSH server forwards no port, by which the API is reached; set AllowTcpForwarding"

@@ -20,10 +20,12 @@ MARK = "barekube/cordoned"
 _DRAIN_LIMIT, READY_LIMIT = 600, 600
 
 
-def halted(begun: Iterable[str] = ()) -> str | None:
+def halted(begun: Iterable[str] = (), among: Iterable[Host] | None = None) -> str | None:
     """The sentence for a host that comes after one that failed; `begun`: that began the same and
-    did not end it, which pyinfra counts only when all hosts are through."""
-    failed = sorted({*begun, *(each.name for each in state.failed_hosts)})
+    did not end it, which pyinfra counts only when all hosts are through; `among`: whose failing
+    counts, where that is not everybody's."""
+    lost = {each.name for each in state.failed_hosts}
+    failed = sorted({*begun, *(lost if among is None else lost & {each.name for each in among})})
     if not failed:
         return None
     return (

@@ -6,10 +6,10 @@ from collections.abc import Generator, Mapping
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
-from barekube import kernel
+from barekube import hosts_file, kernel
 from barekube.cluster import Cluster
 from barekube.facts.machine import Found, Machine
-from barekube.hosts_file import with_nodes
+from barekube.living import moved
 from barekube.operations import files
 from barekube.operations.order import changing, refuse
 from barekube.text import TextFile, changes
@@ -44,10 +44,15 @@ def configured(
         return
     nodes = [(node.name, node.address, node.control_plane) for node in cluster.nodes]
     old = found.files[_HOSTS].text() if _HOSTS in found.files else ""
+    known = hosts_file.api_name(old) if KUBELET_CONF in found.files else None
+    if known and (wrong := moved(known, cluster.api_name)):
+        # Without the old name its kubelet would not find the API any more.
+        yield from refuse(wrong)
+        return
     wanted = [
         TextFile(kernel.MODULES_FILE, kernel.modules_text(modules)),
         TextFile(kernel.SYSCTL_FILE, kernel.sysctl_text(sysctls)),
-        TextFile(_HOSTS, with_nodes(old, nodes, cluster.api_name)),
+        TextFile(_HOSTS, hosts_file.with_nodes(old, nodes, cluster.api_name)),
     ]
     differing = changes(wanted, {path: found.files[path] for path in paths if path in found.files})
     absent = sorted(set(modules) - found.modules)

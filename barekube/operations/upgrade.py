@@ -13,7 +13,7 @@ from barekube.api import Api
 from barekube.cluster import Cluster
 from barekube.facts.upgrade import ETCDCTL, RemainsFact
 from barekube.operations import packages, roll, units
-from barekube.operations.kubeadm import CONFIG, TAKE_CONFIG
+from barekube.operations.joins import CONFIG, TAKE_CONFIG
 from barekube.operations.order import answering, changing, refuse, wait
 from barekube.operations.upgradable import ask, found_packages, lacking, looked
 from barekube.upgrade import Step

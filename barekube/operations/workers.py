@@ -2,15 +2,15 @@
 
 from collections.abc import Generator
 
-from pyinfra import host, state
+from pyinfra import host
 from pyinfra.api import FunctionCommand, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import kubeadm_config, nodes, tokens
 from barekube import traces as t
 from barekube.cluster import Cluster
-from barekube.operations import kubeadm
-from barekube.operations.order import answering, changing, refuse, without_api
+from barekube.operations import joins, kubeadm
+from barekube.operations.order import answering, changing, refuse, to_come, without_api
 
 
 @operation()
@@ -25,13 +25,16 @@ def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
         yield from refuse("kubeadm's files cannot be seen; mend the error above, then run again")
         return
     mine = t.traces(looked.files, looked.units)
-    api, trouble = kubeadm.connect(cluster)
+    api, trouble = joins.connect(cluster)
     if api is None:
-        if not state.is_executing and not mine.any_node:
+        if to_come("control_plane") and not mine.any_node:
             host.log(f"kubeadm join: once {cluster.endpoint} answers (now: {trouble})")
             yield StringCommand("false")
             return
         yield from without_api(trouble)
+        return
+    if api.moved:
+        yield from refuse(api.moved)
         return
     node = nodes.lookup(api, host.name)
     own_ca = looked.files.get(t.CA)
@@ -54,17 +57,22 @@ def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
     if decision.step is t.Step.NOTHING and t.SERVING in mine.there:
         host.noop(f"{host.name} is a worker of {cluster.name}")
         return
-    joins = decision.step is t.Step.JOIN
-    if joins and (wrong := kubeadm.too_early(looked) or kubeadm.other_version(api, cluster)):
+    begins = decision.step is t.Step.JOIN
+    if begins and (wrong := kubeadm.too_early(looked) or joins.other_version(api, cluster)):
         yield from refuse(wrong)
         return
     if decision.step is not t.Step.NOTHING:
         host.log(f"{decision.step.value}: {cluster.name}, {cluster.endpoint}")
-    if joins:
-        yield FunctionCommand(kubeadm.make_token, (api,), {})
+    if begins and node is not None:
+        host.log(f"Node {host.name}: deleted, for kubeadm joins beside none of its name")
+    if begins and mine.any_node:
+        host.log(f"kubelet: stopped; {joins.EMPTY}")
+    host.log(f"kubelet's serving certificate of {host.name}: approve")
+    if begins:
+        yield FunctionCommand(joins.make_token, (api,), {})
         if node is not None:
             # kubeadm refuses to join beside a node of this name that still counts as Ready.
-            yield FunctionCommand(kubeadm.delete_node, (api, host.name), {})
+            yield FunctionCommand(joins.delete_node, (api, host.name), {})
         config = kubeadm_config.join(
             cluster,
             cluster.node(host.name),
@@ -72,10 +80,9 @@ def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
             tokens.ca_hash(api.ca),
             cut_off=mine.any_node,
         )
-        clean = f"systemctl stop kubelet; {kubeadm.DROP_EMPTY}; " if mine.any_node else ""
-        join = f"kubeadm join --config {kubeadm.CONFIG}; sync"
-        yield changing(f"{kubeadm.TAKE_CONFIG}; {clean}{join}", config)
+        clean = f"systemctl stop kubelet; {joins.DROP_EMPTY}; " if mine.any_node else ""
+        join = f"kubeadm join --config {joins.CONFIG}; sync"
+        yield changing(f"{joins.TAKE_CONFIG}; {clean}{join}", config)
     elif decision.step is t.Step.START:
         yield changing("systemctl restart kubelet")
-    host.log(f"kubelet's serving certificate of {host.name}: approve")
     yield FunctionCommand(kubeadm.approve, (cluster,), {})

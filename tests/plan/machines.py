@@ -113,6 +113,7 @@ def checkup(name: str, address: str, ca: str, packages_there: Mapping[str, str])
         "machine_id": hashlib.md5(name.encode()).hexdigest(),
         "addresses": address,
         "ca": ca,
+        "server": "api.barekube:6443" if ca else "",
         "room": "/var:30000000:/",
         "routes": "eth0:000200C0:00FFFFFF",
         **{f"package.{package}": f"hold {version}" for package, version in packages_there.items()},

@@ -30,7 +30,8 @@ def _run(
     shutil.copytree("tests/plan/group_data", folder / "group_data")
     with (folder / "group_data/all.py").open("a") as file:
         file.write(group_data)
-    return pyinfra(str(folder / "inventory.py"), stage, "-y", "--debug", *options, api=api)
+    yes = [] if "--dry" in options else ["-y"]
+    return pyinfra(str(folder / "inventory.py"), stage, *yes, "--debug", *options, api=api)
 
 
 def _said(done: Result, host: str) -> list[str]:
@@ -320,12 +321,21 @@ def test_an_ssh_server_that_forwards_nothing_is_found_where_the_api_is_to_be(
     assert done.changing_commands == []
 
 
-def test_workers_before_there_is_a_control_plane_are_told_what_comes_first(
-    pyinfra: Pyinfra, tmp_path: Path
+@pytest.mark.parametrize(
+    ("stage", "preview"),
+    [
+        *((stage, way) for stage in ("workers", "network", "ingress") for way in ([], ["--dry"])),
+        # Its run would change the machine before.
+        ("site", ["--dry"]),
+    ],
+)
+def test_what_needs_an_api_before_there_is_one_is_told_what_comes_first(
+    pyinfra: Pyinfra, tmp_path: Path, stage: str, preview: list[str]
 ) -> None:
     inventory = _ONE_MASTER + _WORKER.format(said={}, answers={})
-    done = _run(pyinfra, tmp_path, inventory, "", "deploys/workers.py", "--limit", "workers")
-    assert _said(done, "w-1") == [
+    words = ["--limit", "workers", *preview]
+    done = _run(pyinfra, tmp_path, inventory, "", f"deploys/{stage}.py", *words)
+    assert [each for each in _said(done, "w-1") if "no control plane" in each] == [
         "no control plane answers (@fake/cp-1 has no /etc/kubernetes/admin.conf); run"
         " deploys/control_plane.py first"
     ]
@@ -341,6 +351,7 @@ def test_workers_before_there_is_a_control_plane_are_told_what_comes_first(
         (["containerd.io"], "kubeadm is not installed; run deploys/kubernetes_packages.py first"),
     ],
 )
+@pytest.mark.parametrize("preview", [[], ["--dry"]])
 @pytest.mark.parametrize(
     ("stage", "host", "api"), [("control_plane", "cp-1", False), ("workers", "w-1", True)]
 )
@@ -352,6 +363,7 @@ def test_a_stage_that_comes_too_early_says_what_comes_first_and_changes_nothing(
     api: bool,
     there: list[str],
     sentence: str,
+    preview: list[str],
 ) -> None:
     machine = machines.Machine(
         files={"/etc/machine-id": f"{machines.MACHINE_ID}\n"},
@@ -362,12 +374,38 @@ def test_a_stage_that_comes_too_early_says_what_comes_first_and_changes_nothing(
         f"control_plane = [machines.bare('cp-1', '192.0.2.11', {{}}, {answers!r})]\n"
         + _WORKER.format(said={}, answers=answers)
     )
-    limit = ("--limit", f"@fake/{host}")
-    done = _run(pyinfra, tmp_path, inventory, "", f"deploys/{stage}.py", *limit, api=api)
+    words = ("--limit", f"@fake/{host}", *preview)
+    done = _run(pyinfra, tmp_path, inventory, "", f"deploys/{stage}.py", *words, api=api)
     assert _said(done, host) == [sentence]
     assert done.status == 1
     assert done.changing_commands == []
     assert "Traceback" not in done.stderr
+
+
+_MAX_PODS = ["--data", 'kubelet_configuration={"maxPods": 77}']
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        (["deploys/workers.py", "-y"], True),
+        (["deploys/workers.py", "--dry"], True),
+        (["deploys/site.py", "--dry", "--limit", "workers"], True),
+        (["deploys/control_plane.py", "deploys/workers.py", "--dry"], False),
+        (["deploys/site.py", "--dry"], False),
+    ],
+)
+def test_kubelets_get_settings_that_the_cluster_has_or_gets_in_the_same_run(
+    pyinfra: Pyinfra, words: list[str], refused: bool
+) -> None:
+    done = pyinfra("tests/plan/inventory_converged.py", *words, *_MAX_PODS, api=True)
+    sentence = (
+        "the cluster has not got group_data's settings of kubelets yet; run"
+        " deploys/control_plane.py first"
+    )
+    new = ["/var/lib/kubelet/config.yaml", "kubelet: restart (its settings changed)"]
+    assert _said(done, "w-1") == ([sentence] if refused else new)
+    assert done.status == (1 if refused else 0)
 
 
 def test_a_fact_that_fails_on_the_last_host_ends_the_run_without_a_traceback(
@@ -533,6 +571,32 @@ def test_preflight_judges_the_doors_manifests_and_certificates_beside_the_hosts(
     ]
     assert _said(done, "w-1")[0].startswith("it runs cgroup v1")
     assert done.status == 1
+
+
+@pytest.mark.parametrize("options", [["--dry"], ["-y"]])
+@pytest.mark.parametrize(
+    ("stage", "data", "known", "wanted"),
+    [
+        ("site", "api_port=7443", "api.barekube:6443", "api.barekube:7443"),
+        ("host", "api_name=k8s.home", "api.barekube", "k8s.home"),
+        ("control_plane", "cluster_name=home", "api.barekube:6443", "api.home:6443"),
+        ("workers", "api_name=k8s.home", "api.barekube:6443", "k8s.home:6443"),
+    ],
+)
+def test_a_living_cluster_keeps_the_name_and_port_of_its_api(
+    pyinfra: Pyinfra, stage: str, data: str, known: str, wanted: str, options: list[str]
+) -> None:
+    converged = "tests/plan/inventory_converged.py"
+    words = [f"deploys/{stage}.py", "--debug", "--data", data, *options]
+    done = pyinfra(converged, *words, api=True)
+    host = "w-1" if stage == "workers" else "cp-1"
+    assert _said(done, host) == [
+        f"controlPlaneEndpoint of the cluster is {known!r} and cannot change after init; set"
+        f" api_name (where it is None, cluster_name) or api_port back, from {wanted!r}"
+    ]
+    assert done.status == 1
+    assert done.changing_commands == []
+    assert "API:" not in done.stderr
 
 
 _NULL = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: kube-system, labels: }\n"

@@ -30,7 +30,7 @@ from pyinfra import inventory
 
 import barekube.api
 import barekube.operations.doors
-from barekube import doors, kubeadm_config, living, manifests, versions
+from barekube import doors, kubeadm_config, living, manifests, settings, versions
 from barekube.operations import upgradable
 from tests.plan import machines
 
@@ -193,6 +193,7 @@ def _opened() -> SimpleNamespace:
     return SimpleNamespace(
         host=next(iter(inventory)),
         ca=machines.CA,
+        moved=living.moved("api.barekube:6443", settings.cluster().endpoint),
         client=MagicMock(),
         core=core,
         apps=apps,

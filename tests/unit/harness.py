@@ -69,19 +69,25 @@ def outcome(
     data: dict[str, Any] | None = None,
     inventory: Sequence[object] = (),
     failed: Sequence[str] = (),
+    unreached: Sequence[str] = (),
+    active: Sequence[object] = (),
     fails_at: str | None = None,
+    preview: bool = False,
     **options: object,
 ) -> Outcome:
     """Run an operation as a host's turn in a run would.
 
-    `failed`: the hosts that have failed before; `fails_at`: what is in the command that fails.
+    `failed`: the hosts that have failed before, `unreached` those that never answered; `fails_at`:
+    what is in the command that fails. A `preview` ends at the first command.
     """
     host = FakeHost(name, answers, data or {})
+    away = [SimpleNamespace(name=each) for each in failed]
     state = SimpleNamespace(
         config=SimpleNamespace(DIFF=False),
-        is_executing=True,
-        failed_hosts=[SimpleNamespace(name=each) for each in failed],
-        active_hosts=[host],
+        is_executing=not preview,
+        failed_hosts=[*away, *(SimpleNamespace(name=each) for each in unreached)],
+        activated_hosts=[host, *away],
+        active_hosts=[*active, host],
         is_host_in_limit=lambda other: True,
     )
     result = Outcome(logs=host.logs, noops=host.noops)
@@ -90,12 +96,14 @@ def outcome(
         for command in inner(*arguments, **options):
             if isinstance(command, FunctionCommand):
                 result.commands.append(f"{command.function.__name__}()")
+                if preview:
+                    break
                 continue
             assert isinstance(command, StringCommand)
             result.commands.append(command.get_raw_value())
             stdin: Any = command.connector_arguments.get("_stdin")
             result.stdin += [] if stdin is None else [str(stdin)]
-            if fails_at and fails_at in result.commands[-1]:
+            if preview or (fails_at and fails_at in result.commands[-1]):
                 break
     result.asked = host.asked
     return result

@@ -94,7 +94,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
 
         api = SimpleNamespace(core=SimpleNamespace(read_namespaced_secret=read))
         monkeypatch.setattr(cluster_api, "connect", lambda cluster: api)
-        monkeypatch.setattr(door_operations, "acts_for_the_cluster", lambda: True)
+        monkeypatch.setattr(door_operations, "leads", lambda: True)
         given = certificates or {}
         return outcome(door_operations.secrets, CLUSTER, given, answers={}, name="cp-1", data=data)
 

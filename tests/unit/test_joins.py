@@ -10,6 +10,7 @@ import barekube.api
 from barekube import etcd, kubeadm_config, left_by_init, remote, settings, tokens, traces
 from barekube.api import Trouble
 from barekube.cluster import Cluster, Node
+from barekube.facts.living import BEFORE
 from barekube.operations import etcd as etcd_operations
 from barekube.operations import kubeadm
 from tests.plan import machines
@@ -61,14 +62,18 @@ def join(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
         registered: tuple[bool, ...] = (False, False),
         members: list[etcd.Member] | None = None,
         other: bool = True,
+        moved: str | None = None,
+        first_has: Machine = WHOLE,
+        silent: bool = False,
+        preview: bool = False,
     ) -> Outcome:
-        first = FakeHost("cp-1", {"Machine": WHOLE.answer()}, {})
+        first = FakeHost("cp-1", {"Machine": first_has.answer()}, {})
         config = SimpleNamespace(data={"ClusterConfiguration": "kubernetesVersion: v1.37.2"})
         core = SimpleNamespace(read_namespaced_config_map=lambda name, space: config)
-        api = SimpleNamespace(host=first, ca=machines.CA, core=core)
+        api = SimpleNamespace(host=first, ca=machines.CA, core=core, moved=moved)
 
         def connect(cluster: Cluster, besides: str = "") -> SimpleNamespace:
-            if besides and not other:
+            if silent or (besides and not other):
                 raise Trouble("cp-1: its API does not answer")
             return api
 
@@ -82,7 +87,8 @@ def join(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
         monkeypatch.setattr(tokens, "for_joining", lambda api: "abcdef.0123456789abcdef")
         monkeypatch.setattr(tokens, "ca_hash", lambda ca: "sha256:00")
         answered: Answers = {"Machine": machine.answer()}
-        return outcome(kubeadm.control_plane, CLUSTER, answers=answered, name="cp-2")
+        options: dict[str, Any] = {"name": "cp-2", "preview": preview}
+        return outcome(kubeadm.control_plane, CLUSTER, answers=answered, **options)
 
     return run
 
@@ -126,6 +132,70 @@ def test_a_cut_off_join_is_undone_its_member_first_and_done_again(
         # etcd's data are kept, and admin.conf goes before reset could use it.
         assert "mv -t $d" in undo
         assert undo.index("rm -f /etc/kubernetes/admin.conf") < undo.index("kubeadm reset")
+
+
+def test_no_control_plane_joins_or_is_mended_for_an_api_at_another_place(
+    join: Callable[..., Outcome],
+) -> None:
+    for machine in (_machine(), BEGUN, WHOLE):
+        result = join(machine, moved="it is there")
+        assert (result.commands, result.logs) == (["false"], ["it is there"])
+
+
+APPROVES = "kubelet's serving certificate of cp-2: approve"
+UPLOADS = "on cp-1: kubeadm init phase upload-certs, by which this host gets keys"
+POLICY = ["/etc/kubernetes/audit-policy.yaml", "/etc/kubernetes/encryption.yaml"]
+
+
+def _things(logs: list[str]) -> list[str]:
+    """What was said, of a file its path only."""
+    return [each.partition(":")[0] if each.startswith("/") else each for each in logs]
+
+
+def test_a_preview_says_what_a_join_does_and_what_it_undoes(join: Callable[..., Outcome]) -> None:
+    begins = ["kubeadm join", APPROVES, *POLICY, UPLOADS]
+    assert _things(join(_machine(), preview=True).logs) == begins
+    done = join(BEGUN, preview=True)
+    assert _things(done.logs) == [
+        "kubeadm join: again, for one was cut off",
+        APPROVES,
+        "what that join left is undone, unless it ends well meanwhile: its member of etcd removed,"
+        " kubeadm reset phase cleanup-node, what is in /var/lib/etcd moved below /var/lib/barekube",
+        "Node cp-2: deleted, if it is there",
+        *POLICY,
+        UPLOADS,
+    ]
+    assert _short(done.commands) == ["wait for the lock"]
+    assert join(WHOLE, members=[FIRST, OWN], preview=True).logs[2:] == [
+        "its last step: kubeadm join phase control-plane-join mark-control-plane"
+    ]
+
+
+SILENT = "start kubelet and wait for the API"
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_preview_says_that_a_change_that_was_cut_off_may_be_taken_back(
+    join: Callable[..., Outcome], kept: bool
+) -> None:
+    machine = _machine(*traces.MASTER_FILES, traces.ETCD, *([BEFORE] if kept else []))
+    back = "a change of its static pods was cut off: taken back if no API answers"
+    assert join(machine, silent=True, preview=True).logs == [SILENT, *([back] if kept else [])]
+
+
+def test_a_preview_says_what_is_cleared_away_before_an_init_that_was_cut_off(
+    join: Callable[..., Outcome],
+) -> None:
+    machine = _machine(traces.CA, traces.KEYS[1])
+    done = join(machine, first_has=_machine(), silent=True, preview=True)
+    assert done.logs[0] == "kubeadm init: finish the one that was cut off"
+    for line in (
+        "what is empty below /etc/kubernetes and /var/lib/kubelet: removed",
+        "the cluster's settings: written anew when it answers, and kube-proxy restarts",
+        "kubelet: stopped; /etc/kubernetes/pki and /etc/kubernetes/*.conf: moved below"
+        " /var/lib/barekube, for no etcd has run with them",
+    ):
+        assert line in done.logs
 
 
 def test_a_join_that_lacks_only_its_last_step_is_not_undone(join: Callable[..., Outcome]) -> None:

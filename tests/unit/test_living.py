@@ -51,7 +51,7 @@ def _change(document: dict[str, Any], path: list[str], value: object) -> dict[st
             ["controlPlaneEndpoint"],
             "k8s.home:6443",
             "controlPlaneEndpoint of the cluster is 'api.home:6443' and cannot change after init;"
-            " set api_name or api_port back, from 'k8s.home:6443'",
+            " set api_name (where it is None, cluster_name) or api_port back, from 'k8s.home:6443'",
         ),
         (
             ["networking", "serviceSubnet"],

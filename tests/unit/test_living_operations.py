@@ -10,9 +10,10 @@ import pytest
 from pyinfra.context import ctx_host
 
 import barekube.api
-from barekube import kubeadm_config, living, remote
+from barekube import kubeadm_config, living, remote, settings
 from barekube.cluster import Cluster
 from barekube.operations import change, kubeadm
+from barekube.operations import encryption as rotation
 from barekube.operations import living as operations
 from tests.plan import machines
 from tests.unit.harness import Answers, FakeHost, Outcome, outcome
@@ -26,44 +27,61 @@ HALTED = (
 )
 
 
-def _config_map(name: str, space: str) -> SimpleNamespace:
-    wanted = kubeadm_config.kubelet_configuration(CLUSTER)
+def _config_map(name: str, noted: bool) -> SimpleNamespace:
+    document, wanted = {
+        "kubeadm-config": (
+            living.CLUSTER,
+            kubeadm_config.cluster_configuration(CLUSTER, ["192.0.2.11"]),
+        ),
+        "kubelet-config": (living.KUBELET, kubeadm_config.kubelet_configuration(CLUSTER)),
+        "kube-proxy": (living.PROXY, kubeadm_config.proxy_configuration(CLUSTER)),
+    }[name]
     text = kubeadm_config.dump(wanted)
-    annotations = {living.ANNOTATION: living.note(wanted, text)}
-    return SimpleNamespace(
-        data={"kubelet": text}, metadata=SimpleNamespace(annotations=annotations)
-    )
+    annotations = {living.ANNOTATION: living.note(wanted, text)} if noted else {}
+    metadata = SimpleNamespace(annotations=annotations)
+    return SimpleNamespace(data={document.key: text}, metadata=metadata)
+
+
+@pytest.fixture
+def noted() -> list[str]:
+    """The ConfigMaps that have our note."""
+    return ["kubeadm-config", "kubelet-config", "kube-proxy"]
 
 
 @pytest.fixture(autouse=True)
-def containers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[SimpleNamespace]]:
+def containers(
+    monkeypatch: pytest.MonkeyPatch, noted: list[str]
+) -> Iterator[list[SimpleNamespace]]:
     """Those of each static pod, as the API shows them."""
     running = SimpleNamespace(started_at=datetime.now(UTC))
     state = SimpleNamespace(running=running)
     shown = [SimpleNamespace(ready=True, container_id="1", state=state)]
     pod = SimpleNamespace(status=SimpleNamespace(container_statuses=shown))
     core = SimpleNamespace(
-        read_namespaced_pod=lambda name, space: pod, read_namespaced_config_map=_config_map
+        read_namespaced_pod=lambda name, space: pod,
+        read_namespaced_config_map=lambda name, space: _config_map(name, name in noted),
     )
     api = SimpleNamespace(core=core)
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
     monkeypatch.setattr(barekube.api, "opened", lambda: None)
     monkeypatch.setattr(operations, "_renewed", lambda api, name: 0)
+    masters = [FakeHost(each, {}, {}) for each in ("cp-0", NAME)]
+    monkeypatch.setattr(settings, "control_plane_hosts", lambda: masters)
     yield shown
     operations._begun.clear()
 
 
-def _answer(*, server: str = "apiserver", kept: str = "") -> list[str]:
-    lines = list(machines._settings())
+def _answer(*, server: str = "apiserver", kept: str = "", keys: str = "key1") -> list[str]:
+    lines = [keys if each == "key1" else each for each in machines._settings()]
     at = lines.index(f"== {SERVER}") + 1
     lines[at] = server
     return [*lines[:-1], "== kept", *([kept] if kept else []), "== end"]
 
 
 def _control_plane(cluster: Cluster = CLUSTER, **options: Any) -> Outcome:  # noqa: ANN401
-    failed = options.pop("failed", ())
-    answers: Answers = {"SettingsFact": _answer(**options)}
-    return outcome(operations.control_plane, cluster, answers=answers, name=NAME, failed=failed)
+    lines = {each: options.pop(each) for each in ("server", "kept", "keys") if each in options}
+    answers: Answers = {"SettingsFact": _answer(**lines)}
+    return outcome(operations.control_plane, cluster, answers=answers, name=NAME, **options)
 
 
 def _beginnings(done: Outcome) -> list[str]:
@@ -121,6 +139,95 @@ def test_a_control_plane_is_left_as_it_is_after_another_host_has_failed() -> Non
     assert done.commands == ["false"]
     assert done.logs == [HALTED.format("cp-0")]
     assert _control_plane(failed=["cp-0"]).commands == []
+
+
+NEWER = "kube-apiserver: restart (/etc/kubernetes/audit-policy.yaml newer than its start)"
+RULES = replace(CLUSTER, audit_rules=[{"level": "Metadata"}])
+
+
+def test_a_preview_says_all_that_a_change_of_a_control_plane_brings() -> None:
+    changed = replace(RULES, encryption_key=2)
+    done = _control_plane(changed, server="by hand", preview=True)
+    assert [each.partition(":")[0] for each in done.logs] == [
+        "/etc/kubernetes/audit-policy.yaml",
+        SERVER,
+        "key of the Secrets in etcd",
+    ]
+    assert NEWER in _control_plane(RULES, preview=True).logs
+
+
+def test_another_pods_file_is_no_reason_to_restart_the_api_server_unsaid(
+    containers: list[SimpleNamespace],
+) -> None:
+    containers[0].state.running.started_at = datetime.fromtimestamp(machines.BOOT - 1, UTC)
+    scheduler = "/etc/kubernetes/manifests/kube-scheduler.yaml"
+    lines = _answer()
+    lines[lines.index(f"== {scheduler}") + 1] = "by hand"
+    answers: Answers = {"SettingsFact": lines}
+    done = outcome(operations.control_plane, CLUSTER, answers=answers, name=NAME, preview=True)
+    assert [each.partition(",")[0] for each in done.logs] == [
+        f"{scheduler}: 1 lines added",
+        NEWER,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("others", "preview", "told"),
+    [("key1", True, False), ("key2", True, True), ("key1", False, True)],
+)
+def test_another_key_is_previewed_once_by_the_control_plane_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch, others: str, preview: bool, told: bool
+) -> None:
+    first = FakeHost("cp-0", {}, {})
+    monkeypatch.setattr(settings, "control_plane_hosts", lambda: [first, FakeHost(NAME, {}, {})])
+    monkeypatch.setattr(rotation, "names", lambda other: [others])
+    cluster = replace(CLUSTER, encryption_key=2)
+    done = _control_plane(cluster, preview=preview, active=[first])
+    line = (
+        "key of the Secrets in etcd: key1 -> key2, on all control planes, whose API servers"
+        " restart one by one"
+    )
+    assert done.logs == ([line] if told else [])
+    assert done.commands == (["rotated()"] if told else [])
+
+
+def _settings(**options: Any) -> Outcome:  # noqa: ANN401
+    cluster = options.pop("cluster", CLUSTER)
+    options |= {"name": NAME, "active": settings.control_plane_hosts()[1:]}
+    return outcome(operations.cluster_settings, cluster, answers={}, **options)
+
+
+PROXY = "DaemonSet kube-system/kube-proxy: restart, node by node (its settings changed)"
+MODE = replace(CLUSTER, kube_proxy_configuration={"nodePortAddresses": ["primary"]})
+
+
+def test_a_preview_says_that_kube_proxy_restarts_with_its_settings() -> None:
+    done = _settings(cluster=MODE, preview=True)
+    assert done.logs == ["ConfigMap kube-system/kube-proxy", PROXY]
+    done = _settings(cluster=replace(CLUSTER, kubelet_configuration={"maxPods": 9}), preview=True)
+    assert done.logs == ["ConfigMap kube-system/kubelet-config"]
+
+
+def test_what_an_init_of_this_run_has_made_is_noted_and_what_a_cut_one_has_is_written_anew(
+    monkeypatch: pytest.MonkeyPatch, noted: list[str]
+) -> None:
+    names = list(noted)
+    noted.clear()
+    done = _settings()
+    assert [each.partition("(")[0] for each in done.commands[1::2]] == ["_note"] * 3
+    unknown = "written anew, for it is not noted what made it"
+    assert done.logs == [*(f"ConfigMap kube-system/{each}: {unknown}" for each in names), PROXY]
+    monkeypatch.setattr(kubeadm, "created", [CLUSTER.name])
+    assert _settings() == Outcome(commands=["_note()"] * 3)
+
+
+def test_settings_are_changed_beside_a_dead_worker_and_not_beside_a_dead_control_plane() -> None:
+    assert _settings(cluster=MODE, unreached=["w-9"]).logs[-1] == PROXY
+    refused = _settings(cluster=MODE, unreached=["cp-0"])
+    assert (refused.commands, refused.logs) == (["false"], [HALTED.format("cp-0")])
+    assert _settings(unreached=["cp-0"]).commands == []
+    assert _control_plane(server="by hand", unreached=["w-9"]).commands[0] != "false"
+    assert len(_kubelet("w-1", unreached=["w-9"]).commands) == 2
 
 
 def _kubelet(name: str, **options: Any) -> Outcome:  # noqa: ANN401

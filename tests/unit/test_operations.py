@@ -448,7 +448,7 @@ def test_the_nodes_are_named_beside_what_stands_in_the_hosts_file() -> None:
     )
 
 
-MOVED = (
+ADDRESS = (
     "the cluster knows w-1 by its address {0}, which cannot change while it is a node; set"
     " `address` back, from 192.0.2.21, or take it out with deploys/remove_node.py --data node=w-1"
     " and run deploys/site.py then"
@@ -466,7 +466,16 @@ def test_a_node_that_kubeadm_gave_another_address_is_named_nowhere() -> None:
     # Of a join that was cut off it says nothing.
     assert asked().commands == [_write("/etc/hosts")]
     machine.secret.append(traces.KUBELET_CONF)
-    assert asked() == Outcome(commands=["false"], logs=[MOVED.format("192.0.2.31")], asked=1)
+    assert asked() == Outcome(commands=["false"], logs=[ADDRESS.format("192.0.2.31")], asked=1)
+
+
+def test_a_node_keeps_the_name_by_which_its_kubelet_finds_the_api() -> None:
+    machine = _tuned()
+    machine.files["/etc/hosts"] = HOSTS.replace("api.home", "api.old")
+    assert _kernel(machine).commands == [_write("/etc/hosts")]
+    machine.secret.append(traces.KUBELET_CONF)
+    wrong = MOVED.format("'api.old'", "'api.home'")
+    assert _kernel(machine) == Outcome(commands=["false"], logs=[wrong], asked=1)
 
 
 # -- firewall.configured
@@ -626,6 +635,8 @@ def _worker(
     registered: str | None = None,
     runs: str = "1.37.2",
     known: str = "192.0.2.21",
+    moved: str | None = None,
+    preview: bool = False,
 ) -> Outcome:
     """`registered`, `known`: the machine-id and the address that the API has of w-1; `runs`: the
     cluster's version."""
@@ -641,11 +652,26 @@ def _worker(
     core = SimpleNamespace(
         read_node=read_node, read_namespaced_config_map=lambda name, space: config
     )
-    api = SimpleNamespace(core=core, ca=machines.CA)
+    api = SimpleNamespace(core=core, ca=machines.CA, moved=moved)
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
     monkeypatch.setattr(tokens, "for_joining", lambda api: TOKEN)
     monkeypatch.setattr(tokens, "ca_hash", lambda ca: "sha256:00")
-    return _on(machine, workers.worker, CLUSTER, name="w-1")
+    return _on(machine, workers.worker, CLUSTER, name="w-1", preview=preview)
+
+
+MOVED = (
+    "controlPlaneEndpoint of the cluster is {0} and cannot change after init; set api_name (where"
+    " it is None, cluster_name) or api_port back, from {1}"
+)
+
+
+def test_no_worker_is_touched_where_group_data_has_the_api_at_another_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = MOVED.format("'api.old:6443'", "'api.home:6443'")
+    for machine in (_bare(), _joined()):
+        result = _worker(monkeypatch, machine, machines.MACHINE_ID, moved=wrong)
+        assert result == Outcome(commands=["false"], logs=[wrong], asked=1)
 
 
 def test_no_worker_joins_a_cluster_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -715,7 +741,18 @@ def test_a_join_that_was_cut_off_is_cleaned_and_done_again(monkeypatch: pytest.M
         _alone(f"{TAKE}; {CLEAN}; {JOIN}"),
         "approve()",
     ]
-    assert result.logs == [JOINS, APPROVES]
+    preview = _worker(monkeypatch, machine, machines.MACHINE_ID, preview=True)
+    assert preview.commands == ["make_token()"]
+    assert (
+        result.logs
+        == preview.logs
+        == [
+            JOINS,
+            "Node w-1: deleted, for kubeadm joins beside none of its name",
+            "kubelet: stopped; what is empty below /etc/kubernetes and /var/lib/kubelet: removed",
+            APPROVES,
+        ]
+    )
 
 
 def test_a_worker_whose_kubelet_stands_still_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -744,7 +781,7 @@ def test_a_worker_that_the_cluster_knows_by_another_address_is_not_touched(
     machine = _joined()
     machine.units[traces.KUBELET] = ("loaded", "inactive", "enabled")
     assert _worker(monkeypatch, machine, machines.MACHINE_ID, known="192.0.2.31") == Outcome(
-        commands=["false"], logs=[MOVED.format("192.0.2.31")], asked=1
+        commands=["false"], logs=[ADDRESS.format("192.0.2.31")], asked=1
     )
     # A machine that lost what it was joins anew, with the address that it has now.
     anew = _worker(monkeypatch, _bare(), machines.MACHINE_ID, known="192.0.2.31")
@@ -799,7 +836,8 @@ def test_an_api_that_breaks_off_meanwhile_fails_this_host_only(
     def read_node(name: str) -> None:
         raise ApiException(status=500, reason="etcdserver: no leader")
 
-    api = SimpleNamespace(core=SimpleNamespace(read_node=read_node), ca=machines.CA)
+    core = SimpleNamespace(read_node=read_node)
+    api = SimpleNamespace(core=core, ca=machines.CA, moved=None)
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
     assert _on(_bare(), workers.worker, CLUSTER, name="w-1") == Outcome(
         commands=["false"],

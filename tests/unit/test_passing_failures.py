@@ -24,6 +24,7 @@ def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     clock = SimpleNamespace(monotonic=lambda: passed[0], sleep=sleep)
     monkeypatch.setattr(order, "time", clock)
     monkeypatch.setattr(order, "state", SimpleNamespace(is_executing=False))
+    monkeypatch.setattr(order, "host", SimpleNamespace(name="n-1"))
     return passed
 
 

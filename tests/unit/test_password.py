@@ -215,10 +215,10 @@ def test_one_host_makes_the_password_for_all(monkeypatch: pytest.MonkeyPatch) ->
     assert _password(monkeypatch, _api(), acts=False) == Outcome()
 
 
-def test_a_preview_without_an_api_says_that_a_password_is_made(
+def test_a_preview_of_a_run_that_makes_the_api_says_that_a_password_is_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(objects, "state", SimpleNamespace(is_executing=False))
+    monkeypatch.setattr(objects, "to_come", lambda stage: stage == "control_plane")
     assert _password(monkeypatch, None) == Outcome(
         commands=["false"],
         logs=["Secret kube-system/weave-password: made, if it is not there once the API answers"],

@@ -12,6 +12,8 @@ from paramiko.common import (
 )
 from pyinfra.api import Host
 
+from barekube import nodes, remote
+from barekube.cluster import Node
 from barekube.remote import forwards, notice_silence
 
 
@@ -77,3 +79,19 @@ def test_only_a_server_that_forbids_a_way_to_a_port_forwards_none(
     assert forwards(host) is answer
     opened: list[object] = [("direct-tcpip", ("127.0.0.1", 22))]
     assert asked == ([*opened, "closed"] if error is None else opened)
+
+
+def test_a_host_that_is_lost_while_its_certificate_is_awaited_is_not_taken_for_the_api(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise SSHException("the connection was lost")
+
+    said: list[str] = []
+    host: Any = SimpleNamespace(name="w-1", run_shell_command=lost, log=said.append)
+    asked = SimpleNamespace(items=[])
+    listed = SimpleNamespace(list_certificate_signing_request=lambda **_: asked)
+    api: Any = SimpleNamespace(certificates=listed)
+    monkeypatch.setattr(remote, "sudo", lambda other: False)
+    assert not nodes.approve_serving(host, api, Node("w-1", "192.0.2.21", False), "/x", 180)
+    assert said == ["its SSH connection was lost; see whether it has power, then run this again"]
