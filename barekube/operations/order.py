@@ -27,8 +27,10 @@ _REFUSED = StringCommand("false")
 # is late now and then.
 _PASSING = 30
 _Answer = TypeVar("_Answer")
-# What a preview has refused, by host.
+# The sentences that each host was refused with.
 refused: dict[str, list[str]] = {}
+# What a preview found that is not well, and that no command would change, by host.
+unwell: dict[str, list[str]] = {}
 
 
 @operation()
@@ -115,10 +117,27 @@ def refuse(*sentences: str) -> Generator[StringCommand, None, None]:
     """Fail this host, and no other, with a sentence or more; a preview shows it and fails too."""
     for sentence in sentences:
         host.log(sentence)
-    if not state.is_executing:
-        said = refused.setdefault(host.name, [])
-        said.extend(each for each in sentences if each not in said)
+    said = refused.setdefault(host.name, [])
+    said.extend(each for each in sentences if each not in said)
     yield _REFUSED
+
+
+def warn(sentence: str) -> None:
+    """Say what is not well and no command mends; in a preview drift.py takes it for trouble."""
+    host.log(sentence)
+    if not state.is_executing:
+        unwell.setdefault(host.name, []).append(sentence)
+
+
+def waited_for(
+    what: str,
+    function: Callable[..., bool],
+    *given: Any,  # noqa: ANN401
+) -> Generator[FunctionCommand]:
+    """Wait by `function`. A preview only says so: to wait changes nothing."""
+    warn(f"waits for {what}")
+    if state.is_executing:
+        yield FunctionCommand(function, given, {})
 
 
 def without_api(trouble: str) -> Generator[StringCommand]:
