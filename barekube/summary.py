@@ -244,20 +244,20 @@ def next_command(run: Run) -> list[str]:
     if run.unanswered:
         return [
             "nobody is there to press enter; to do it:",
-            f"  {_command([*run.arguments, '-y'])}",
+            f"  {command([*run.arguments, '-y'])}",
         ]
     if (run.broken_off or run.without_api) and not bad:
-        return ["mend the error above, then run again:", f"  {_command(run.arguments)}"]
+        return ["mend the error above, then run again:", f"  {command(run.arguments)}"]
     if bad:
-        again = _command(run.arguments)
+        again = command(run.arguments)
         if not len(bad) == len(run.hosts) > 1:
-            again = _command(_without(run.arguments, ("--limit", "--exclude")), "--limit", bad)
+            again = command(_without(run.arguments, ("--limit", "--exclude")), "--limit", bad)
         return ["mend the errors above, then run again:", f"  {again}"]
     if run.preview and any(host.would_change for host in run.hosts.values()):
         rest = _without(run.arguments, (), ("--dry", "--diff", "--json"))
         # What drifted is brought back by the deploy that it was compared with.
         rest = [each.replace("drift.py", "site.py") for each in rest]
-        return ["to do it:", f"  {_command([*rest, '-y'])}"]
+        return ["to do it:", f"  {command([*rest, '-y'])}"]
     return _after(run)
 
 
@@ -267,15 +267,15 @@ def _after(run: Run) -> list[str]:
         return []
     last = run.stems[-1]
     if run.preview and any("prune=true" in remedy for remedy in run.left_over.values()):
-        return ["to see what would go:", f"  {_command([*run.arguments, '--data', 'prune=true'])}"]
+        return ["to see what would go:", f"  {command([*run.arguments, '--data', 'prune=true'])}"]
     if last in _THEN:
         deploy, why = _THEN[last]
-        return [why, f"  {_command(_instead(run, deploy))}"]
+        return [why, f"  {command(_instead(run, deploy))}"]
     stages = STAGES if run.storage else STAGES[:-1]
     well = all(outcome(host, run)[0] is not Outcome.UNWELL for host in run.hosts.values())
     if last in stages[:-1] and well:
         following = stages[stages.index(last) + 1]
-        return ["the next stage:", f"  {_command(_instead(run, following))}"]
+        return ["the next stage:", f"  {command(_instead(run, following))}"]
     if run.control_plane is None:
         return []
     look = ["pyinfra", run.inventory, "-y", "--limit", run.control_plane, "exec", "--"]
@@ -297,7 +297,8 @@ def _instead(run: Run, deploy: str) -> list[str]:
     return result
 
 
-def _command(arguments: Sequence[str], option: str = "", values: Sequence[str] = ()) -> str:
+def command(arguments: Sequence[str], option: str = "", values: Sequence[str] = ()) -> str:
+    """pyinfra with these arguments, to be shown; the option is repeated for each value."""
     repeated = [word for value in values for word in (option, value)]
     return shlex.join(["pyinfra", *_unsecret(arguments), *repeated])
 

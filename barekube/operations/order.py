@@ -1,17 +1,19 @@
 """What keeps operations in order: barriers, refusals, and who acts for the cluster."""
 
+import contextlib
 import shlex
 import time
 from collections.abc import Callable, Generator
 from functools import wraps
 from typing import Any, TypeVar
 
+from gevent.lock import RLock
 from pyinfra import host, inventory, state
 from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import lease
+from barekube import lease, settings
 from barekube.api import API_ERRORS, passing, phrase
 
 # Alone on the host. A kubeadm or dpkg of this account that outlived its run or its SSH session is
@@ -60,6 +62,37 @@ def answering(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
             yield step
     except API_ERRORS as error:
         yield from refuse(_failed(error))
+
+
+def exclusively(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
+    """The steps, which need no API, ended before the first one where another run holds the Lease.
+
+    Without an API there is none to see, and the host's own lock is all: a machine is mended all
+    the same.
+    """
+    for step in steps:
+        if state.is_executing and step is not _REFUSED and (wrong := _another_run()):
+            yield from refuse(wrong)
+            return
+        yield step
+
+
+def _another_run() -> str | None:
+    """A sentence that names the run that changes the cluster, if it is not this one."""
+    with contextlib.suppress(*API_ERRORS):
+        with _looking:
+            if not _looked_for:
+                _looked_for.append(True)
+                cluster_api.connect(settings.cluster())
+        if api := cluster_api.opened():
+            return persistently(lease.take, api)
+    return None
+
+
+# Whether this run has looked for an API though no step needed one: once, for on bare machines, or
+# while it is down, each look takes a command for each control plane.
+_looked_for: list[bool] = []
+_looking = RLock()
 
 
 def _failed(error: BaseException) -> str:

@@ -51,7 +51,8 @@ def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
         host.noop(f"{host.name} is a worker of {cluster.name}")
         return
     joins = decision.step is t.Step.JOIN
-    if joins and (wrong := kubeadm.too_early(looked) or kubeadm.other_version(api, cluster)):
+    early = kubeadm.too_early(cluster, looked) if joins else None
+    if joins and (wrong := early or kubeadm.other_version(api, cluster)):
         yield from refuse(wrong)
         return
     if decision.step is not t.Step.NOTHING:

@@ -39,7 +39,7 @@ JOINS = [
 
 def _machine(*secret: str, ca: str = machines.CA) -> Machine:
     machine = Machine(
-        files={traces.CA: ca} if secret else {},
+        files={"/etc/hosts": "127.0.0.1 api.home\n", **({traces.CA: ca} if secret else {})},
         packages=dict(machines.INSTALLED),
         units={traces.KUBELET: ("loaded", "active", "enabled")},
     )
@@ -62,7 +62,8 @@ def join(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
         members: list[etcd.Member] | None = None,
         other: bool = True,
     ) -> Outcome:
-        first = FakeHost("cp-1", {"Machine": WHOLE.answer()}, {})
+        data: dict[str, Any] = {"sysctls": {}}
+        first = FakeHost("cp-1", {"Machine": WHOLE.answer()}, data)
         config = SimpleNamespace(data={"ClusterConfiguration": "kubernetesVersion: v1.37.2"})
         core = SimpleNamespace(read_namespaced_config_map=lambda name, space: config)
         api = SimpleNamespace(host=first, ca=machines.CA, core=core)
@@ -82,7 +83,7 @@ def join(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
         monkeypatch.setattr(tokens, "for_joining", lambda api: "abcdef.0123456789abcdef")
         monkeypatch.setattr(tokens, "ca_hash", lambda ca: "sha256:00")
         answered: Answers = {"Machine": machine.answer()}
-        return outcome(kubeadm.control_plane, CLUSTER, answers=answered, name="cp-2")
+        return outcome(kubeadm.control_plane, CLUSTER, answers=answered, name="cp-2", data=data)
 
     return run
 
