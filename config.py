@@ -5,6 +5,7 @@ It is run, not imported, before the inventory is read.
 
 import ast
 import io
+import logging
 import sys
 import time
 import traceback
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import click
 import gevent
-from pyinfra import config, state
+from pyinfra import config, inventory, logger, state
 from pyinfra.api import DeployError, Host, Inventory
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.state import StateStage
@@ -129,6 +130,25 @@ def problems() -> list[str]:
     return found
 
 
+class Said(logging.Handler):
+    """Keeps for the report what is said of each host: by our code, and by pyinfra of an error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: dict[str, list[str]] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Host.log says our lines.
+        if record.funcName != "log" and record.levelno < logging.ERROR:
+            return
+        line = click.unstyle(record.getMessage())
+        name = line[1:].partition("]")[0]
+        known = ctx_inventory.isset()  # type: ignore[no-untyped-call]
+        if known and (host := inventory.get_host(name, None)):
+            prefix = click.unstyle(host.print_prefix)
+            self.lines.setdefault(name, []).append(line.removeprefix(prefix))
+
+
 def host_run(host: Host) -> summary.HostRun:
     """What pyinfra knows of one host."""
     operations = []
@@ -148,17 +168,23 @@ def host_run(host: Host) -> summary.HostRun:
         operations=operations,
         would_change=state.meta[host].ops_change,
         refused=order.refused.get(host.name, ()),
+        unwell=order.unwell.get(host.name, ()),
+        said=said.lines.get(host.name, ()),
         lost=remote.lost(host),
     )
 
 
-def show(error: click.ClickException) -> None:
-    """Say what ended the run. A sentence of ours goes without the place in our code."""
+def show(error: click.ClickException) -> list[str]:
+    """Say what ended the run, and return it. A sentence of ours goes without the place in our
+    code."""
     if isinstance(getattr(error, "exception", None), DeployError):
         click.echo(f"--> {error.message}", err=True)
-    elif getattr(error, "message", None) != "No hosts remaining!":
+    elif error.message == "No hosts remaining!":
         # Why none remains was said of each, and the summary names them.
+        return []
+    else:
         error.show()
+    return [error.message]
 
 
 def end() -> None:
@@ -166,8 +192,7 @@ def end() -> None:
     error = sys.exc_info()[1]
     broken_off = error is not None and not isinstance(error, SystemExit)
     unanswered = not given["yes"] and isinstance(getattr(error, "exception", None), EOFError)
-    if isinstance(error, click.ClickException) and not unanswered:
-        show(error)
+    problems = show(error) if isinstance(error, click.ClickException) and not unanswered else []
     begun = ctx_state.isset() and state.initialised  # type: ignore[no-untyped-call]
     if begun and given["operations"][0] not in _NO_RUN:
         preview = given["dry"] or (given["json_output"] and not given["yes"])
@@ -187,6 +212,8 @@ def end() -> None:
             unanswered=unanswered,
             without_api=api.silent if preview else (),
             left_over=objects.left_over,
+            problems=problems,
+            storage=bool(state.inventory.get_group("storage", default=[])),
         )
         if report is not None:
             sys.stdout = sys.__stdout__
@@ -197,7 +224,7 @@ def end() -> None:
         sys.exit(summary.status(run))
     if isinstance(error, click.ClickException):
         if report is not None:
-            click.echo(summary.without_run([error.message]), file=sys.__stdout__)
+            click.echo(summary.without_run(problems), file=sys.__stdout__)
         sys.exit(1)
 
 
@@ -220,4 +247,6 @@ if wrong := problems():
     if given["json_output"]:
         click.echo(summary.without_run(wrong), file=sys.__stdout__)
     sys.exit(1)
+said = Said()
+logger.addHandler(said)
 context.call_on_close(end)

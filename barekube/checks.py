@@ -34,7 +34,9 @@ def data(
             shown = f"{within}{key}" or "a name that is empty"
             problems.append(f"{file}: {shown} is no known key{nearest(str(key), known)}")
         elif not kind.fits(value):
-            problems.append(f"{file}: {within}{key} is {value!r}; make it {kind.words}")
+            # A password can look like a number.
+            shown = "not as it must be" if key.endswith("_password") else repr(value)
+            problems.append(f"{file}: {within}{key} is {shown}; make it {kind.words}")
         elif isinstance(value, dict) and kind.fields is not None:
             problems += data(file, value, kind.fields, f"{within}{key}.")
     return problems

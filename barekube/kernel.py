@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 SYSCTL_FILE = "/etc/sysctl.d/90-barekube.conf"
 MODULES_FILE = "/etc/modules-load.d/barekube.conf"
+SWAPS, HOSTS = "/proc/swaps", "/etc/hosts"
 
 
 def proc_path(parameter: str) -> str:
@@ -55,6 +56,21 @@ def dropped(
             for name in sorted(names.difference(wanted, [""]))
         ]
     return said
+
+
+def unprepared(
+    sysctls: Mapping[str, str], found: Mapping[str, Sequence[str] | None], api_name: str
+) -> str | None:
+    """The first thing that kubeadm relies on and host.py has not seen to; None: nothing is left.
+
+    `found` maps paths to their lines.
+    """
+    if differing := running_differs(sysctls, found):
+        return differing[0]
+    if used := swaps(found.get(SWAPS) or []):
+        return f"swap {used[0]} is on"
+    names = {word for line in found.get(HOSTS) or [] for word in line.split()[1:]}
+    return None if api_name in names else f"{HOSTS} has no {api_name}"
 
 
 def swaps(lines: Sequence[str]) -> list[str]:

@@ -1,11 +1,14 @@
 """The end of a run in a few lines: what became of each host, and the one command to go on with."""
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import PurePath
+
+from barekube.keys import ASKED
 
 STAGES = (
     "preflight",
@@ -18,8 +21,15 @@ STAGES = (
     "ingress",
     "storage",
 )
-# A deploy after which there is a cluster to look at.
-_CLUSTER_IS_UP = ("site", "network", "ingress")
+# What follows a deploy that is no stage: the deploy, and why.
+_THEN = {
+    "upgrade": ("verify", "to prove that the cluster works:"),
+    "maintain": ("verify", "to prove that the cluster works:"),
+    "remove_node": ("site", "once the inventory names who is to be in the cluster:"),
+    "reset": ("site", "to have them in a cluster again:"),
+    "replace_disk": ("storage", "to give Ceph the disk in its place:"),
+    "zap": ("storage", "to give Ceph the disk:"),
+}
 _SHOWN = 12
 _LOST = "it answers no more on SSH: see whether it has power"
 
@@ -33,6 +43,7 @@ class Outcome(Enum):
     REFUSED = "refused"
     NOT_FINISHED = "not finished"
     NOT_REACHED = "not reached"
+    UNWELL = "not well"
 
 
 _BAD = (Outcome.FAILED, Outcome.REFUSED, Outcome.NOT_FINISHED, Outcome.NOT_REACHED)
@@ -56,8 +67,12 @@ class HostRun:
     operations: Sequence[Operation] = ()
     # Only in a preview: how many operations would change something.
     would_change: int = 0
-    # The sentences that a preview refused it with.
+    # The sentences that it was refused with.
     refused: Sequence[str] = ()
+    # Only in a preview: what is not well, and no change of this host mends.
+    unwell: Sequence[str] = ()
+    # Each line that was said of it.
+    said: Sequence[str] = ()
     # Its SSH connection is gone.
     lost: bool = False
 
@@ -83,6 +98,20 @@ class Run:
     without_api: Sequence[str] = ()
     # {object: how it goes} of what has a stage's label and is in its manifests no more.
     left_over: Mapping[str, str] = field(default_factory=dict)
+    # The sentences that ended it for all hosts.
+    problems: Sequence[str] = ()
+    # The inventory has hosts for storage.
+    storage: bool = False
+
+    @property
+    def stems(self) -> list[str]:
+        """The deploys' names."""
+        return [PurePath(each).stem for each in self.deploys]
+
+
+def changes(host: HostRun, run: Run) -> int:
+    """How many operations changed something on it, or would."""
+    return host.would_change if run.preview else sum(each.changed for each in host.operations)
 
 
 def outcome(host: HostRun, run: Run) -> tuple[Outcome, str]:
@@ -98,16 +127,16 @@ def outcome(host: HostRun, run: Run) -> tuple[Outcome, str]:
             return Outcome.NOT_FINISHED, ""
         if host.refused:
             return Outcome.REFUSED, "; ".join(host.refused)
-        count = host.would_change
-        return (Outcome.CHANGED if count else Outcome.UNCHANGED), str(count or "")
-    if any(each.succeeded is None for each in host.operations):
+        if host.unwell and not host.would_change:
+            return Outcome.UNWELL, "; ".join(host.unwell)
+    elif not run.executed or any(each.succeeded is None for each in host.operations):
         return Outcome.NOT_FINISHED, ""
-    count = sum(each.changed for each in host.operations)
-    return (Outcome.CHANGED if count else Outcome.UNCHANGED), str(count or "")
+    return (Outcome.CHANGED if changes(host, run) else Outcome.UNCHANGED), ""
 
 
 # What the comparison that runs by itself, deploys/drift.py, ends with where something differs, or
-# is left over.
+# is left over. What is not well is trouble only where no run would change anything, which may mend
+# it.
 DRIFT = 3
 
 
@@ -116,8 +145,11 @@ def status(run: Run) -> int:
     outcomes = {outcome(host, run)[0] for host in run.hosts.values()}
     if run.broken_off or not run.hosts or run.without_api or outcomes.intersection(_BAD):
         return 1
-    drift = [PurePath(each).stem for each in run.deploys] == ["drift"]
-    return DRIFT if drift and (Outcome.CHANGED in outcomes or run.left_over) else 0
+    if "drift" not in run.stems:
+        return 0
+    if Outcome.UNWELL in outcomes and Outcome.CHANGED not in outcomes:
+        return 1
+    return DRIFT if Outcome.CHANGED in outcomes or run.left_over else 0
 
 
 def with_plan(printed: str, run: Run) -> str:
@@ -129,9 +161,17 @@ def with_plan(printed: str, run: Run) -> str:
     hosts = {}
     for name, host in run.hosts.items():
         what, words = outcome(host, run)
-        hosts[name] = {"outcome": what.value, "words": words}
+        if what is Outcome.FAILED and host.refused:
+            words = f"{words}: {'; '.join(host.refused)}"
+        hosts[name] = {
+            "outcome": what.value,
+            "changes": changes(host, run),
+            "words": words,
+            "said": list(host.said),
+        }
     document["summary"] = {
         "preview": run.preview,
+        "problems": list(run.problems),
         "hosts": hosts,
         "without_api": list(run.without_api),
         "left_over": dict(run.left_over),
@@ -153,24 +193,25 @@ def lines(run: Run) -> list[str]:
     if not run.hosts:
         return ["no host is in this run; look at --limit, --exclude and the inventory"]
     said: dict[Outcome, list[str]] = {each: [] for each in Outcome}
-    refusals: dict[str, list[str]] = {}
+    sentences: dict[tuple[Outcome, str], list[str]] = {}
     for name, host in run.hosts.items():
         what, words = outcome(host, run)
-        if what is Outcome.REFUSED:
-            refusals.setdefault(words, []).append(name)
-        else:
-            said[what].append(f"{name} ({words})" if words else name)
+        if what in (Outcome.REFUSED, Outcome.UNWELL):
+            sentences.setdefault((what, words), []).append(name)
+            continue
+        if what is Outcome.CHANGED:
+            words = str(changes(host, run))
+        said[what].append(f"{name} ({words})" if words else name)
     result = []
     if not run.executed and not run.preview:
-        # Nothing ran, so that "unchanged" would claim to know.
-        said[Outcome.CHANGED] = said[Outcome.UNCHANGED] = said[Outcome.NOT_FINISHED] = []
+        said[Outcome.NOT_FINISHED] = []
         result.append("nothing was changed: the run ended before its first step")
     for what, hosts in said.items():
         if hosts:
             label = _PREVIEW.get(what, what.value) if run.preview else what.value
             result.append(f"{label + ':':<14} {_count(hosts, shorten=what not in _BAD)}")
-    for words, hosts in refusals.items():
-        result.append(f"{'refused:':<14} {_count(hosts, shorten=False)}: {words}")
+    for (what, words), hosts in sentences.items():
+        result.append(f"{what.value + ':':<14} {_count(hosts, shorten=False)}: {words}")
     if run.without_api:
         result.append(f"{'API:':<14} no control plane answers ({'; '.join(run.without_api)})")
     if run.left_over:
@@ -196,47 +237,92 @@ def duration(seconds: float) -> str:
 
 
 def next_command(run: Run) -> list[str]:
-    """The command to go on with, and why."""
+    """The one command to go on with, and why."""
     bad = [n for n, host in run.hosts.items() if outcome(host, run)[0] in _BAD]
     if not run.executed and not run.preview:
         bad = [name for name, host in run.hosts.items() if host.failed or not host.connected]
     if run.unanswered:
         return [
             "nobody is there to press enter; to do it:",
-            f"  {_command([*run.arguments, '-y'])}",
+            f"  {command([*run.arguments, '-y'])}",
         ]
-    if run.broken_off and not bad:
-        return ["mend the error above, then run again:", f"  {_command(run.arguments)}"]
+    if (run.broken_off or run.without_api) and not bad:
+        return ["mend the error above, then run again:", f"  {command(run.arguments)}"]
     if bad:
-        again = _command(run.arguments)
+        again = command(run.arguments)
         if not len(bad) == len(run.hosts) > 1:
-            again = _command(_without(run.arguments, ("--limit", "--exclude")), "--limit", bad)
+            again = command(_without(run.arguments, ("--limit", "--exclude")), "--limit", bad)
         return ["mend the errors above, then run again:", f"  {again}"]
-    if run.preview:
-        if not any(host.would_change for host in run.hosts.values()):
-            return []
+    if run.preview and any(host.would_change for host in run.hosts.values()):
         rest = _without(run.arguments, (), ("--dry", "--diff", "--json"))
         # What drifted is brought back by the deploy that it was compared with.
         rest = [each.replace("drift.py", "site.py") for each in rest]
-        return ["to do it:", f"  {_command([*rest, '-y'])}"]
-    if len(run.deploys) != 1:
-        return []
-    stage = PurePath(run.deploys[0]).stem
-    if stage in _CLUSTER_IS_UP and run.control_plane:
-        look = ["pyinfra", run.inventory, "-y", "--limit", run.control_plane, "exec", "--"]
-        look += ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "get", "nodes"]
-        return ["to look at the cluster:", f"  {shlex.join(look)}"]
-    if stage not in STAGES or stage == STAGES[-1]:
-        return []
-    after = STAGES[STAGES.index(stage) + 1]
-    swap = {run.deploys[0]: str(PurePath(run.deploys[0]).with_name(f"{after}.py"))}
-    rest = [swap.get(each, each) for each in run.arguments]
-    return ["the next stage:", f"  {_command(rest)}"]
+        return ["to do it:", f"  {command([*rest, '-y'])}"]
+    return _after(run)
 
 
-def _command(arguments: Sequence[str], option: str = "", values: Sequence[str] = ()) -> str:
+def _after(run: Run) -> list[str]:
+    """What follows where all is done, or there was nothing to do."""
+    if not run.stems:
+        return []
+    last = run.stems[-1]
+    if run.preview and any("prune=true" in remedy for remedy in run.left_over.values()):
+        return ["to see what would go:", f"  {command([*run.arguments, '--data', 'prune=true'])}"]
+    if last in _THEN:
+        deploy, why = _THEN[last]
+        return [why, f"  {command(_instead(run, deploy))}"]
+    stages = STAGES if run.storage else STAGES[:-1]
+    well = all(outcome(host, run)[0] is not Outcome.UNWELL for host in run.hosts.values())
+    if last in stages[:-1] and well:
+        following = stages[stages.index(last) + 1]
+        return ["the next stage:", f"  {command(_instead(run, following))}"]
+    if run.control_plane is None:
+        return []
+    look = ["pyinfra", run.inventory, "-y", "--limit", run.control_plane, "exec", "--"]
+    look += ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "get", "nodes"]
+    return ["to look at the cluster:", f"  {shlex.join(look)}"]
+
+
+def _instead(run: Run, deploy: str) -> list[str]:
+    """The arguments with this deploy in the place of all, without what only those were asked."""
+    result: list[str] = []
+    for each in run.arguments:
+        asked = each.removeprefix("--data=").partition("=")[0] in ASKED
+        if asked and result[-1:] == ["--data"]:
+            result.pop()
+        elif each == run.deploys[0]:
+            result.append(str(PurePath(each).with_name(f"{deploy}.py")))
+        elif each not in run.deploys and not (asked and each.startswith("--data=")):
+            result.append(each)
+    return result
+
+
+def command(arguments: Sequence[str], option: str = "", values: Sequence[str] = ()) -> str:
+    """pyinfra with these arguments, to be shown; the option is repeated for each value."""
     repeated = [word for value in values for word in (option, value)]
-    return shlex.join(["pyinfra", *arguments, *repeated])
+    return shlex.join(["pyinfra", *_unsecret(arguments), *repeated])
+
+
+# pyinfra's options whose value is a secret, and keys of --data; what stands for it in a command.
+_SECRET = re.compile(r"--(ssh-)?(key-)?password")
+_SECRET_DATA = re.compile(r"(--data=)?(ssh|ssh_key|_sudo|_su)_password=")
+_HIDDEN = "PASSWORD"
+
+
+def _unsecret(arguments: Sequence[str]) -> list[str]:
+    """The arguments with a placeholder for each password: they are shown, and kept in logs."""
+    result: list[str] = []
+    for before, each in zip(["", *arguments], arguments, strict=False):
+        option, sign, _ = each.partition("=")
+        if _SECRET.fullmatch(before):
+            result.append(_HIDDEN)
+        elif sign and _SECRET.fullmatch(option):
+            result.append(f"{option}={_HIDDEN}")
+        elif data := _SECRET_DATA.match(each):
+            result.append(f"{data[0]}{_HIDDEN}")
+        else:
+            result.append(each)
+    return result
 
 
 def _without(

@@ -14,37 +14,39 @@ _REMEDY = (
 
 def broken(
     report: Mapping[str, Any] | None, own: str, others: Mapping[str, str]
-) -> tuple[str, ...]:
-    """A warning for each pair that is not connected on the encrypted fast datapath.
+) -> dict[str, bool]:
+    """A warning for each pair that is not connected on the encrypted fast datapath, and whether it
+    works all the same: only slowly.
 
     `report` is the JSON of Weave's /report on node `own` (None: it does not answer); `others`
     maps the address of each other node to its name. A peer that connected to us shows its own
     port, so that pairs are known by their address only.
     """
     if report is None:
-        return (
+        silent = (
             f"warning: Weave on {own} does not answer; look at `kubectl -n kube-system logs -l"
-            f" app.kubernetes.io/name={DAEMON_SET} -c weave`",
+            f" app.kubernetes.io/name={DAEMON_SET} -c weave`"
         )
-    ways: dict[str, str] = dict.fromkeys(others, "they are not connected")
+        return {silent: False}
+    ways = dict.fromkeys(others, ("they are not connected", False))
     for connection in report["Router"]["Connections"] or []:
         address = connection["Address"].rpartition(":")[0]
-        if ways.get(address):
+        if address in ways and ways[address][0]:
             ways[address] = _fault(connection)
-    return tuple(
-        f"warning: {own} and {others[address]}: {fault}; {_REMEDY}"
-        for address, fault in ways.items()
+    return {
+        f"warning: {own} and {others[address]}: {fault}; {_REMEDY}": works
+        for address, (fault, works) in ways.items()
         if fault
-    )
+    }
 
 
-def _fault(connection: Mapping[str, Any]) -> str:
+def _fault(connection: Mapping[str, Any]) -> tuple[str, bool]:
     if connection["State"] != "established":
-        return f"their connection is {connection['State']} ({connection['Info']})"
+        return f"their connection is {connection['State']} ({connection['Info']})", False
     attributes = connection.get("Attrs") or {}
     faults = []
     if attributes.get("name") != "fastdp":
         faults.append(f"they speak by {attributes.get('name')}, which is slow")
     if not attributes.get("encrypted"):
         faults.append("nothing between them is encrypted")
-    return " and ".join(faults)
+    return " and ".join(faults), bool(attributes.get("encrypted"))

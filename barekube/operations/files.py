@@ -6,9 +6,10 @@ from pathlib import PurePosixPath
 
 from pyinfra import host, state
 from pyinfra.api import StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
 
 from barekube.facts.machine import Machine
-from barekube.operations.order import changing, refuse
+from barekube.operations.order import changing, exclusively, refuse
 from barekube.text import Change, TextFile, changes
 
 
@@ -60,11 +61,15 @@ def describe(summary: str, lines: Sequence[str]) -> None:
 
 
 @operation()
-def texts(files: Sequence[TextFile], absent: Sequence[str] = ()) -> Generator[StringCommand]:
+def texts(files: Sequence[TextFile], absent: Sequence[str] = ()) -> Generator[PyinfraCommand]:
     """Bring text files to their wanted content, mode and owner, and remove those in `absent`.
 
     One round trip where nothing differs.
     """
+    yield from exclusively(_texts(files, absent))
+
+
+def _texts(files: Sequence[TextFile], absent: Sequence[str]) -> Generator[PyinfraCommand]:
     found = host.get_fact(Machine, files=[*(file.path for file in files), *absent])
     if found is None:
         yield from refuse("its files cannot be read; mend the error above, then run again")

@@ -11,7 +11,7 @@ from barekube import firewall
 from barekube.facts.machine import Found, Machine
 from barekube.living import other_range
 from barekube.operations import files
-from barekube.operations.order import changing, refuse
+from barekube.operations.order import changing, exclusively, refuse
 from barekube.text import Change, TextFile, changes, unified
 from barekube.traces import KUBELET_CONF
 
@@ -24,6 +24,10 @@ def configured(wanted: str | None) -> Generator[PyinfraCommand]:
     A change that shuts out a new SSH connection is taken back by the host itself. One round trip
     where nothing differs.
     """
+    yield from exclusively(_configured(wanted))
+
+
+def _configured(wanted: str | None) -> Generator[PyinfraCommand]:
     paths = [firewall.FILE, firewall.UNIT_FILE, firewall.UNDO]
     found = host.get_fact(
         Machine,

@@ -6,7 +6,16 @@ from pyinfra import host
 from pyinfra.api import FunctionCommand, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
-from barekube import encryption, kubeadm_config, left_by_init, nodes, remote, settings, tokens
+from barekube import (
+    encryption,
+    kernel,
+    kubeadm_config,
+    left_by_init,
+    nodes,
+    remote,
+    settings,
+    tokens,
+)
 from barekube import traces as t
 from barekube.api import Api
 from barekube.cluster import Cluster, Node
@@ -40,9 +49,10 @@ def look(other: Host) -> Found | None:
     """What kubeadm left on a host; None: not known."""
     if not remote.reach(other):
         return None
+    prepared = [kernel.SWAPS, kernel.HOSTS, *map(kernel.proc_path, other.data.sysctls)]
     looked: Found | None = other.get_fact(
         Machine,
-        files=[t.CA, t.MACHINE_ID, kubeadm_config.AUDIT_POLICY],
+        files=[t.CA, t.MACHINE_ID, kubeadm_config.AUDIT_POLICY, *prepared],
         packages=list(_FIRST),
         secret=_LOOKED_AT,
         units=[t.KUBELET],
@@ -50,8 +60,12 @@ def look(other: Host) -> Found | None:
     return looked
 
 
-def too_early(looked: Found) -> str | None:
+def too_early(cluster: Cluster, looked: Found) -> str | None:
     """A sentence where kubeadm lacks what it needs."""
+    lines = {path: file.lines for path, file in looked.files.items()}
+    lack = kernel.unprepared(host.data.sysctls, lines, cluster.api_name)
+    if lack and not to_come("host"):
+        return f"it is not prepared ({lack}); run deploys/host.py first"
     for name, stage in _FIRST.items():
         package = looked.packages.get(name)
         if (package is None or package.status != "installed") and not to_come(stage):
@@ -93,7 +107,7 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         host.noop(f"{host.name} is a control plane of {cluster.name}")
         return
     kubeadm_runs = decision.step not in (t.Step.NOTHING, t.Step.START)
-    if kubeadm_runs and (wrong := too_early(looked)):
+    if kubeadm_runs and (wrong := too_early(cluster, looked)):
         yield from refuse(wrong)
         return
     if decision.step is not t.Step.NOTHING:

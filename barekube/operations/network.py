@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 from pyinfra import host, state
-from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
+from pyinfra.api import Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
@@ -15,7 +15,16 @@ from barekube.api import Trouble
 from barekube.cluster import Cluster
 from barekube.facts.weave import WeaveReport
 from barekube.operations import objects
-from barekube.operations.order import answering, leads, refuse, to_come, wait, without_api
+from barekube.operations.order import (
+    answering,
+    leads,
+    refuse,
+    to_come,
+    wait,
+    waited_for,
+    warn,
+    without_api,
+)
 
 _READY_LIMIT = 300
 # Weave looks for lost peers in growing steps; after a start it has found them by then.
@@ -71,8 +80,8 @@ def _ready(cluster: Cluster) -> Generator[PyinfraCommand]:
     if node is not None and nodes.is_ready(node):
         host.noop(f"node {host.name} is Ready")
         return
-    host.log(f"waits for {host.name} to be Ready, {_READY_LIMIT} s at most")
-    yield FunctionCommand(_await_ready, (cluster,), {})
+    limit = f"{_READY_LIMIT} s at most"
+    yield from waited_for(f"{host.name} to be Ready, {limit}", _await_ready, cluster)
 
 
 def _await_ready(state: State, host: Host, cluster: Cluster) -> bool:
@@ -96,8 +105,9 @@ def _await_ready(state: State, host: Host, cluster: Cluster) -> bool:
 def paired(cluster: Cluster) -> Generator[PyinfraCommand]:
     """Weave has this host connected with every Ready node on its encrypted fast datapath.
 
-    A pair that is not gets a warning: what works by the slow way is no reason to fail. One round
-    trip, and more only while a pair is not connected.
+    A pair that is not gets a warning: what works by the slow way is no reason to fail, but to
+    drift.py what does not work is trouble. One round trip, and more only while a pair is not
+    connected.
     """
     yield from answering(_paired(cluster))
 
@@ -116,6 +126,9 @@ def _paired(cluster: Cluster) -> Generator[PyinfraCommand]:
         if not warnings or time.monotonic() > end:
             break
         time.sleep(2)
-    for warning in warnings:
-        host.log(warning)
+    for warning, works in warnings.items():
+        if works:
+            host.log(warning)
+        else:
+            warn(warning)
     host.noop(f"{len(others) - len(warnings)} of {len(others)} pairs are as they should be")

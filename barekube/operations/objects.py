@@ -18,7 +18,15 @@ from barekube import api as cluster_api
 from barekube import manifests, nodes, objects
 from barekube.api import Api, Trouble, found, phrase
 from barekube.cluster import Cluster
-from barekube.operations.order import answering, leads, refuse, to_come, wait, without_api
+from barekube.operations.order import (
+    answering,
+    leads,
+    refuse,
+    to_come,
+    wait,
+    waited_for,
+    without_api,
+)
 
 _ROLLOUT_LIMIT = 900
 # What a machine that is being started may take to be Ready.
@@ -259,8 +267,9 @@ def _rolled_out(cluster: Cluster, directories: Sequence[Path]) -> Generator[Pyin
         if newer:
             yield FunctionCommand(restart, (api, name, space), {})
         if lacking := unfinished(api, name, space):
-            host.log(f"waits for {title}, {_ROLLOUT_LIMIT} s at most: {lacking}")
-            yield FunctionCommand(await_rollout, (cluster, title, name, space), {})
+            limit = f"{_ROLLOUT_LIMIT} s at most: {lacking}"
+            given = (cluster, title, name, space)
+            yield from waited_for(f"{title}, {limit}", await_rollout, *given)
     host.noop(f"{len(wanted)} DaemonSets run as they are wanted")
 
 

@@ -1,5 +1,6 @@
 """What keeps operations in order: barriers, refusals, and who acts for the cluster."""
 
+import contextlib
 import shlex
 import time
 from collections.abc import Callable, Generator
@@ -7,6 +8,7 @@ from functools import wraps
 from pathlib import PurePath
 from typing import Any, TypeVar
 
+from gevent.lock import RLock
 from pyinfra import host, inventory, state
 from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
@@ -28,11 +30,13 @@ _REFUSED = StringCommand("false")
 # is late now and then.
 _PASSING = 30
 _Answer = TypeVar("_Answer")
-# What a preview has refused, by host.
+# The sentences that each host was refused with.
 refused: dict[str, list[str]] = {}
 _ended: set[str] = set()
 # The stages that a preview has come to the end of, or to a barrier in, by host.
 _passed: set[tuple[str, str]] = set()
+# What a preview found that is not well, and that no command would change, by host.
+unwell: dict[str, list[str]] = {}
 
 
 @operation()
@@ -79,6 +83,37 @@ def answering(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
             yield step
     except API_ERRORS as error:
         yield from refuse(_failed(error))
+
+
+def exclusively(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
+    """The steps, which need no API, ended before the first one where another run holds the Lease.
+
+    Without an API there is none to see, and the host's own lock is all: a machine is mended all
+    the same.
+    """
+    for step in steps:
+        if state.is_executing and step is not _REFUSED and (wrong := _another_run()):
+            yield from refuse(wrong)
+            return
+        yield step
+
+
+def _another_run() -> str | None:
+    """A sentence that names the run that changes the cluster, if it is not this one."""
+    with contextlib.suppress(*API_ERRORS):
+        with _looking:
+            if not _looked_for:
+                _looked_for.append(True)
+                cluster_api.connect(settings.cluster())
+        if api := cluster_api.opened():
+            return persistently(lease.take, api)
+    return None
+
+
+# Whether this run has looked for an API though no step needed one: once, for on bare machines, or
+# while it is down, each look takes a command for each control plane.
+_looked_for: list[bool] = []
+_looking = RLock()
 
 
 def _failed(error: BaseException) -> str:
@@ -134,12 +169,31 @@ def wait(what: str, limit: int, look: Callable[[], str | None]) -> str | None:
 
 def refuse(*sentences: str) -> Generator[StringCommand, None, None]:
     """Fail this host, and no other, with a sentence or more; a preview shows it and fails too."""
-    said = [] if state.is_executing else refused.setdefault(host.name, [])
+    said = refused.setdefault(host.name, [])
     for sentence in sentences:
-        if sentence not in said:
+        if state.is_executing or sentence not in said:
             host.log(sentence)
+        if sentence not in said:
             said.append(sentence)
     yield _REFUSED
+
+
+def warn(sentence: str) -> None:
+    """Say what is not well and no command mends; in a preview drift.py takes it for trouble."""
+    host.log(sentence)
+    if not state.is_executing:
+        unwell.setdefault(host.name, []).append(sentence)
+
+
+def waited_for(
+    what: str,
+    function: Callable[..., bool],
+    *given: Any,  # noqa: ANN401
+) -> Generator[FunctionCommand]:
+    """Wait by `function`. A preview only says so: to wait changes nothing."""
+    warn(f"waits for {what}")
+    if state.is_executing:
+        yield FunctionCommand(function, given, {})
 
 
 def without_api(trouble: str) -> Generator[StringCommand]:

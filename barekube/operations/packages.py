@@ -1,21 +1,25 @@
 """apt: repositories whose key is checked before it is trusted, and packages, exact and held."""
 
 from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
 
 from pyinfra import host
 from pyinfra.api import FactBase, FactProcessError, QuoteString, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
 
 from barekube import containerd, openpgp, settings, versions
 from barekube.dpkg import plan
-from barekube.facts.machine import Machine
+from barekube.facts.machine import Found, Machine
 from barekube.operations import files
-from barekube.operations.order import changing, refuse
+from barekube.operations.order import changing, exclusively, refuse, to_come
 from barekube.preflight import other_version
 from barekube.text import TextFile, changes
 from barekube.traces import KUBELET_CONF
 
 BUNDLE_CA = "/etc/barekube/bundle-ca.crt"
 _BUNDLE_CONF = "/etc/apt/apt.conf.d/60barekube-bundle"
+# The package by which a host trusts sources on the internet.
+_AUTHORITIES = "ca-certificates"
 APT = (
     "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300"
     " -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0"
@@ -65,7 +69,7 @@ def installed(
     trust: Sequence[TextFile] = (),
     node: str | None = None,
     absent: Sequence[str] = (),
-) -> Generator[StringCommand]:
+) -> Generator[PyinfraCommand]:
     """Install packages; those with an exact version are held.
 
     `wanted` maps a name to its exact version (in which {distribution}, {release} and {codename}
@@ -75,11 +79,23 @@ def installed(
     the source. `node` is the version of Kubernetes that a host has to run if it is a node already.
     `absent` are files of ours that are to go. One round trip where nothing differs.
     """
-    paths = [*(file.path for file in trust), *absent]
+    yield from exclusively(_installed(wanted, source, trust, node, absent))
+
+
+def _installed(
+    wanted: Mapping[str, str | None],
+    source: str | None,
+    trust: Sequence[TextFile],
+    node: str | None,
+    absent: Sequence[str],
+) -> Generator[PyinfraCommand]:
+    needed = list(trust) or (_trust() if source else [])
+    paths = [*(file.path for file in needed), *absent]
     key_path = key_path_of(source)
     if source:
         paths += [source_path(source), key_path]
-    found = host.get_fact(Machine, files=paths, packages=list(wanted), secret=[KUBELET_CONF])
+    asked = list({**wanted, _AUTHORITIES: None})
+    found = host.get_fact(Machine, files=paths, packages=asked, secret=[KUBELET_CONF])
     if found is None:
         yield from refuse("its packages cannot be read; mend the error above, then run again")
         return
@@ -103,6 +119,9 @@ def installed(
     if trusted and not differing and not todo.said and not going:
         host.noop(f"{len(wanted)} packages and their source are as wanted")
         return
+    if source and not trust and not to_come("host") and (wrong := _too_early(needed, found)):
+        yield from refuse(wrong)
+        return
     for change in differing:
         files.say(change)
     if repository and not trusted:
@@ -113,22 +132,29 @@ def installed(
         yield files.write(change.file)
     yield from going
     if repository and not trusted:
-        text = host.get_fact(AptKey, url=repository.key_url)
-        if text is None:
-            sentence = (
-                f"{repository.key_url} cannot be downloaded; mend the network or group_data's"
-                " bundle_url, then run again"
-            )
-            yield from refuse(sentence)
+        downloaded = yield from _key(repository, key_path)
+        if not downloaded:
             return
-        if not is_key(repository.fingerprint, text):
-            yield from refuse(wrong_key(repository))
-            return
-        yield files.write(TextFile(key_path, text))
     if todo.install:
         yield changing(_install(todo.install, source))
     if todo.hold:
         yield changing(f"apt-mark -qq hold {' '.join(todo.hold)}")
+
+
+def _key(repository: settings.Source, path: str) -> Generator[PyinfraCommand, None, bool]:
+    """Download the key and write it, if it is the one of group_data; whether it is."""
+    text = host.get_fact(AptKey, url=repository.key_url)
+    if text is None:
+        yield from refuse(
+            f"{repository.key_url} cannot be downloaded; mend the network or group_data's"
+            " bundle_url, then run again"
+        )
+        return False
+    if not is_key(repository.fingerprint, text):
+        yield from refuse(wrong_key(repository))
+        return False
+    yield files.write(TextFile(path, text))
+    return True
 
 
 def _install(packages: Sequence[str], source: str | None) -> str:
@@ -146,6 +172,24 @@ def _install(packages: Sequence[str], source: str | None) -> str:
         f" {APT} --no-install-recommends --allow-change-held-packages --allow-downgrades"
         f" install {' '.join(packages)}"
     )
+
+
+def _trust() -> list[TextFile]:
+    """The files by which this host reaches a source, and which host.py writes."""
+    url = host.data.bundle_url
+    return trust_of_bundle(url, Path(host.data.bundle_ca).read_text()) if url else []
+
+
+def _too_early(needed: Sequence[TextFile], found: Found) -> str | None:
+    """A sentence where the host does not trust its source yet."""
+    lack = ""
+    if needed:
+        differing = changes(needed, dict(found.files))
+        lack = f"{differing[0].file.path} is not as the bundle wants it" if differing else ""
+    elif _AUTHORITIES in host.data.host_packages:
+        there = found.packages.get(_AUTHORITIES)
+        lack = "" if there and there.status == "installed" else f"{_AUTHORITIES} is not installed"
+    return f"{lack}; run deploys/host.py first" if lack else None
 
 
 def trust_of_bundle(url: str, ca: str) -> list[TextFile]:

@@ -1,6 +1,5 @@
 """A host back to what it was before barekube."""
 
-import shlex
 import sys
 from collections.abc import Generator
 
@@ -9,11 +8,11 @@ from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import nodes, reset, settings
+from barekube import nodes, reset, settings, summary
 from barekube.api import API_ERRORS, Trouble
 from barekube.cluster import Cluster
 from barekube.facts.machine import Machine
-from barekube.operations.order import changing, refuse
+from barekube.operations.order import changing, exclusively, refuse
 
 _judged: dict[str, str | None] = {}
 
@@ -42,7 +41,7 @@ def done(cluster: Cluster, confirmed: bool) -> Generator[PyinfraCommand]:
 
     Without `confirmed` it says what would go, and fails. One round trip where nothing is left.
     """
-    yield from steps(cluster, confirmed=confirmed)
+    yield from exclusively(steps(cluster, confirmed=confirmed))
 
 
 def steps(cluster: Cluster, *, confirmed: bool) -> Generator[PyinfraCommand]:
@@ -67,7 +66,7 @@ def steps(cluster: Cluster, *, confirmed: bool) -> Generator[PyinfraCommand]:
         host.log(phrase)
     if not confirmed:
         given = host.data.get("cluster")
-        command = shlex.join(["pyinfra", *(each for each in sys.argv[1:] if each != "--dry")])
+        command = summary.command([each for each in sys.argv[1:] if each != "--dry"])
         yield from refuse(reset.confirmation(cluster, given, command) or "")
         return
     host.log("Debian's own packages stay; kernel modules and parameters stay until the next boot")

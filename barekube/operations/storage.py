@@ -9,7 +9,7 @@ from functools import cache
 import yaml
 from kubernetes import client as k8s
 from pyinfra import host
-from pyinfra.api import FunctionCommand, Host, State, operation
+from pyinfra.api import Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
@@ -19,7 +19,7 @@ from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster
 from barekube.manifests import Object
 from barekube.operations import disks, objects
-from barekube.operations.order import answering, leads, refuse, wait
+from barekube.operations.order import answering, leads, refuse, wait, waited_for
 from barekube.rook import SPACE, Storage, Upstream
 
 _OPERATOR_LIMIT, _CLUSTER_LIMIT, _HEALTH_LIMIT = 600, 1800, 900
@@ -157,8 +157,8 @@ def _awaited(
     except Trouble:
         return  # A preview; the step before has said so.
     if lack := _lacking(api, documents):
-        host.log(f"waits for {what}, {limit} s at most: {lack}")
-        yield FunctionCommand(_await, (cluster, documents, what, limit), {})
+        given = (cluster, documents, what, limit)
+        yield from waited_for(f"{what}, {limit} s at most: {lack}", _await, *given)
     else:
         host.noop(f"{what}: as wanted")
 
@@ -234,8 +234,8 @@ def _healthy(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
     for line in passed:
         host.log(line)
     if wrong:
-        host.log(f"waits for Ceph's health, {_HEALTH_LIMIT} s at most: {wrong}")
-        yield FunctionCommand(_await_health, (cluster, wanted), {})
+        health = f"Ceph's health, {_HEALTH_LIMIT} s at most: {wrong}"
+        yield from waited_for(health, _await_health, cluster, wanted)
     else:
         host.noop("Ceph is well")
 

@@ -4,34 +4,41 @@ import shlex
 from collections.abc import Generator, Mapping
 
 from pyinfra import host
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import operation
+from pyinfra.api.command import PyinfraCommand
 
 from barekube import hosts_file, kernel
 from barekube.cluster import Cluster
 from barekube.facts.machine import Found, Machine
+from barekube.kernel import HOSTS, SWAPS
 from barekube.living import moved
 from barekube.operations import files
-from barekube.operations.order import changing, refuse
+from barekube.operations.order import changing, exclusively, refuse
 from barekube.text import TextFile, changes
 from barekube.traces import KUBELET_CONF, KUBELET_FLAGS, node_ip, other_address
 
 _SWAP_TARGET = "/etc/systemd/system/swap.target"
-_HOSTS = "/etc/hosts"
 
 
 @operation()
 def configured(
     modules: Mapping[str, str], sysctls: Mapping[str, str], cluster: Cluster
-) -> Generator[StringCommand]:
+) -> Generator[PyinfraCommand]:
     """Modules loaded, parameters set and swap off, now and after a boot; all nodes of the
     inventory and the API's name stand in /etc/hosts.
 
     One round trip where nothing differs.
     """
-    paths = [kernel.MODULES_FILE, kernel.SYSCTL_FILE, _HOSTS]
+    yield from exclusively(_configured(modules, sysctls, cluster))
+
+
+def _configured(
+    modules: Mapping[str, str], sysctls: Mapping[str, str], cluster: Cluster
+) -> Generator[PyinfraCommand]:
+    paths = [kernel.MODULES_FILE, kernel.SYSCTL_FILE, HOSTS]
     found = host.get_fact(
         Machine,
-        files=[*paths, KUBELET_FLAGS, "/proc/swaps", *map(kernel.proc_path, sysctls)],
+        files=[*paths, KUBELET_FLAGS, SWAPS, *map(kernel.proc_path, sysctls)],
         units=["swap.target"],
         modules=list(modules),
         secret=[KUBELET_CONF],
@@ -43,7 +50,7 @@ def configured(
         yield from refuse(wrong)
         return
     nodes = [(node.name, node.address, node.control_plane) for node in cluster.nodes]
-    old = found.files[_HOSTS].text() if _HOSTS in found.files else ""
+    old = found.files[HOSTS].text() if HOSTS in found.files else ""
     known = hosts_file.api_name(old) if KUBELET_CONF in found.files else None
     if known and (wrong := moved(known, cluster.api_name)):
         # Without the old name its kubelet would not find the API any more.
@@ -52,13 +59,13 @@ def configured(
     wanted = [
         TextFile(kernel.MODULES_FILE, kernel.modules_text(modules)),
         TextFile(kernel.SYSCTL_FILE, kernel.sysctl_text(sysctls)),
-        TextFile(_HOSTS, hosts_file.with_nodes(old, nodes, cluster.api_name)),
+        TextFile(HOSTS, hosts_file.with_nodes(old, nodes, cluster.api_name)),
     ]
     differing = changes(wanted, {path: found.files[path] for path in paths if path in found.files})
     absent = sorted(set(modules) - found.modules)
     now = {path: file.lines for path, file in found.files.items()}
     running = kernel.running_differs(sysctls, now)
-    swaps = kernel.swaps(now.get("/proc/swaps") or [])
+    swaps = kernel.swaps(now.get(SWAPS) or [])
     unit = found.units.get("swap.target")
     masked = unit is not None and unit.load == "masked"
     if not (differing or absent or running or swaps) and masked:

@@ -3,11 +3,12 @@
 from collections.abc import Generator, Sequence
 
 from pyinfra import host
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import operation
+from pyinfra.api.command import PyinfraCommand
 
 from barekube.facts.machine import Machine
 from barekube.operations import files as texts
-from barekube.operations.order import changing, refuse
+from barekube.operations.order import changing, exclusively, refuse
 from barekube.text import TextFile, changes
 from barekube.units import reason_to_start
 
@@ -15,13 +16,19 @@ from barekube.units import reason_to_start
 @operation()
 def configured(
     unit: str, files: Sequence[TextFile], absent: Sequence[str] = ()
-) -> Generator[StringCommand]:
+) -> Generator[PyinfraCommand]:
     """`unit` is enabled and runs, started after the last change of its `files`; those in `absent`,
     which it reads whenever it needs them, are not there.
 
     Decided from the real times, so that a restart that a power cut prevented is made up for.
     One round trip where nothing differs.
     """
+    yield from exclusively(_configured(unit, files, absent))
+
+
+def _configured(
+    unit: str, files: Sequence[TextFile], absent: Sequence[str]
+) -> Generator[PyinfraCommand]:
     paths = [file.path for file in files]
     found = host.get_fact(Machine, units=[unit], files=[*paths, *absent])
     if found is None:

@@ -58,7 +58,8 @@ def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
         host.noop(f"{host.name} is a worker of {cluster.name}")
         return
     begins = decision.step is t.Step.JOIN
-    if begins and (wrong := kubeadm.too_early(looked) or joins.other_version(api, cluster)):
+    early = kubeadm.too_early(cluster, looked) if begins else None
+    if begins and (wrong := early or joins.other_version(api, cluster)):
         yield from refuse(wrong)
         return
     if decision.step is not t.Step.NOTHING:

@@ -220,10 +220,16 @@ def test_a_second_operator_is_told_whose_run_changes_the_cluster(
         assert run.status == 1
         assert "you@there changes this cluster now; wait for that run to end" in run.text
         assert ssh("worker-1", "systemctl is-active kubelet || true") == "inactive\n"
+        # So is one who only touches a host.
+        ssh("worker-1", "echo '# by hand' >>/etc/containerd/config.toml")
+        run = deploy("deploys/runtime.py", "-y", "--limit", "worker-1")
+        assert run.status == 1
+        assert "you@there changes this cluster now; wait for that run to end" in run.text
+        assert "# by hand" in ssh("worker-1", "cat /etc/containerd/config.toml")
     finally:
         drop = ["-n", "kube-system", "delete", "lease", "barekube"]
         subprocess.run([*kubectl, *drop], check=True)
-        mended = deploy("deploys/workers.py", "-y")
+        mended = deploy("deploys/runtime.py", "deploys/workers.py", "-y")
     assert mended.status == 0, mended.text[-3000:]
 
 

@@ -325,12 +325,14 @@ def test_what_left_the_manifests_is_drift_and_named_and_no_failure_of_its_stage(
     unchanged = "as wanted:     3: @fake/cp-1, @fake/w-1, @fake/w-2"
     left = "left over:     1: ConfigMap kube-system/old (--data prune=true deletes it)"
     drifted = pyinfra(converged, "deploys/drift.py", "--dry", "--json", api=True)
-    assert (drifted.status, drifted.summary) == (3, [unchanged, left])
+    would_go = f"pyinfra {converged} deploys/drift.py --dry --json --data prune=true"
+    assert drifted.status == 3
+    assert drifted.summary == [unchanged, left, "to see what would go:", would_go]
     assert json.loads(drifted.stdout)["summary"]["left_over"] == {
         "ConfigMap kube-system/old": "--data prune=true deletes it"
     }
     previewed = pyinfra(converged, "deploys/ingress.py", "--dry", api=True)
-    assert (previewed.status, previewed.summary) == (0, [unchanged, left])
+    assert (previewed.status, previewed.summary[:2]) == (0, [unchanged, left])
     # The stand-in deletes nothing: an attempt would fail the host.
     run = pyinfra(converged, "deploys/ingress.py", "-y", api=True)
     assert (run.status, run.summary[:2]) == (0, [unchanged.replace("as wanted", "unchanged"), left])
@@ -360,7 +362,41 @@ def test_a_preview_that_refuses_a_host_fails_and_says_with_what(
     ]
     assert done.status == 1
     hosts = json.loads(done.stdout)["summary"]["hosts"]
-    assert hosts["@fake/w-1"] == {"outcome": "refused", "words": _NO_ROOM}
+    assert hosts["@fake/w-1"]["outcome"] == "refused"
+    assert hosts["@fake/w-1"]["words"] == _NO_ROOM
+
+
+def test_the_document_says_how_a_run_was_refused(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    path = _site(tmp_path, _FULL, all=Path("tests/plan/group_data/all.py").read_text())
+    done = pyinfra(path, "deploys/preflight.py", "-y", "--json")
+    refused = json.loads(done.stdout)["summary"]["hosts"]["@fake/w-1"]
+    assert refused["outcome"] == "failed"
+    assert refused["words"] == f"at 'Judge what was found': {_NO_ROOM}"
+    assert _NO_ROOM in refused["said"]
+
+
+def test_the_document_says_what_ended_a_run_before_its_first_step(pyinfra: Pyinfra) -> None:
+    done = pyinfra(_BARE, "deploys/replace_disk.py", "-y", "--json")
+    summary = json.loads(done.stdout)["summary"]
+    assert summary["problems"] == [
+        "name the OSD by its number: --data osd=N (preflight says whose disk is OSD n)"
+    ]
+    assert {each["outcome"] for each in summary["hosts"].values()} == {"not finished"}
+    assert done.status == summary["status"] == 1
+
+
+def test_the_document_of_a_preview_has_the_lines_that_it_prints(pyinfra: Pyinfra) -> None:
+    done = pyinfra(_BARE, _HOST, "--dry", "--diff", "--json")
+    host = json.loads(done.stdout)["summary"]["hosts"]["@fake/w-1"]
+    assert (host["outcome"], host["changes"], host["words"]) == ("changed", 2, "")
+    printed = [
+        line.partition("[@fake/w-1]")[2].strip()
+        for line in done.stderr.splitlines()
+        if line.strip().startswith("[@fake/w-1]") and not re.search("(Connected|Ready:)", line)
+    ]
+    assert [line.strip() for line in host["said"]] == printed
+    assert "ca-certificates: install the version of its release" in host["said"]
+    assert "  +net.ipv4.ip_forward = 1" in host["said"]
 
 
 _SILENT = """
@@ -383,6 +419,45 @@ def test_a_preview_fails_if_the_api_of_a_cluster_is_not_there_to_compare_with(
     assert done.status == 1
 
 
+_APART = """
+from tests.plan import machines
+
+name, data = machines.converged("w-1", "192.0.2.21")
+_said = machines.weave_report("w-1", **{how!r})
+data["fake_responses"] = {{**data["fake_responses"], machines._WEAVE: _said}}
+control_plane = [machines.converged("cp-1", "192.0.2.11")]
+workers = [(name, data), machines.converged("w-2", "192.0.2.22")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [({"way": "sleeve"}, 0), ({"encrypted": False}, 1)],
+    ids=["slow", "in clear"],
+)
+def test_nodes_that_weave_connects_badly_are_trouble_where_nothing_else_differs(
+    pyinfra: Pyinfra, tmp_path: Path, how: dict[str, object], status: int
+) -> None:
+    group_data = Path("tests/plan/group_data/all.py").read_text()
+    path = _site(tmp_path, _APART.format(how=how), all=group_data)
+    done = pyinfra(path, "deploys/drift.py", "--dry", api=True)
+    assert done.status == status, done.stderr
+    assert "warning: @fake/w-1 and @fake/cp-1" in done.stderr
+    assert any(line.startswith("not well:") for line in done.summary) is bool(status)
+
+
+def test_a_node_that_is_not_ready_though_nothing_differs_is_trouble(
+    pyinfra: Pyinfra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOT_READY", "@fake/w-2")
+    done = pyinfra("tests/plan/inventory_converged.py", "deploys/drift.py", "--dry", api=True)
+    assert done.summary[:2] == [
+        "as wanted:     2: @fake/cp-1, @fake/w-1",
+        "not well:      1: @fake/w-2: waits for @fake/w-2 to be Ready, 300 s at most",
+    ]
+    assert done.status == 1
+
+
 def test_a_comparison_by_itself_cannot_be_made_to_change_anything(pyinfra: Pyinfra) -> None:
     done = pyinfra(_BARE, "deploys/drift.py", "-y")
     assert done.stderr.splitlines()[1:] == ["--> drift.py only compares; add --dry", _NOTHING]
@@ -396,6 +471,7 @@ def test_json_on_standard_output_is_one_document_with_the_plan_and_the_summary(
     document = json.loads(done.stdout)
     assert {"plan", "results", "summary"} <= set(document)
     summary = document["summary"]
-    assert summary["hosts"]["@fake/cp-1"] == {"outcome": "unchanged", "words": ""}
+    unchanged = {"outcome": "unchanged", "changes": 0, "words": "", "said": []}
+    assert summary["hosts"]["@fake/cp-1"] == unchanged
     assert summary["status"] == done.status == 0
     assert summary["next"][1].endswith("kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes")

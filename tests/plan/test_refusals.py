@@ -344,11 +344,20 @@ def test_what_needs_an_api_before_there_is_one_is_told_what_comes_first(
     assert "Traceback" not in done.stderr
 
 
+_NOT_PREPARED = (
+    "it is not prepared (net.ipv4.ip_forward: not there yet -> 1); run deploys/host.py first"
+)
+_NO_RUNTIME = "containerd.io is not installed; run deploys/runtime.py first"
+_NO_KUBEADM = "kubeadm is not installed; run deploys/kubernetes_packages.py first"
+_NO_TRUST = "ca-certificates is not installed; run deploys/host.py first"
+
+
 @pytest.mark.parametrize(
-    ("there", "sentence"),
+    ("prepared", "there", "sentence"),
     [
-        ([], "containerd.io is not installed; run deploys/runtime.py first"),
-        (["containerd.io"], "kubeadm is not installed; run deploys/kubernetes_packages.py first"),
+        (False, ["containerd.io", "kubeadm"], _NOT_PREPARED),
+        (True, [], _NO_RUNTIME),
+        (True, ["containerd.io"], _NO_KUBEADM),
     ],
 )
 @pytest.mark.parametrize("preview", [[], ["--dry"]])
@@ -361,13 +370,17 @@ def test_a_stage_that_comes_too_early_says_what_comes_first_and_changes_nothing(
     stage: str,
     host: str,
     api: bool,
+    prepared: bool,
     there: list[str],
     sentence: str,
     preview: list[str],
 ) -> None:
+    files = {"/etc/machine-id": f"{machines.MACHINE_ID}\n"}
+    if prepared:
+        whole = machines.joined(host).files
+        files |= {path: whole[path] for path in whole if path.startswith(("/proc", "/etc/hosts"))}
     machine = machines.Machine(
-        files={"/etc/machine-id": f"{machines.MACHINE_ID}\n"},
-        packages={name: machines.INSTALLED[name] for name in there},
+        files=files, packages={name: machines.INSTALLED[name] for name in there}
     )
     answers = {machines._FACT: machine.answer()}
     inventory = (
@@ -406,6 +419,16 @@ def test_kubelets_get_settings_that_the_cluster_has_or_gets_in_the_same_run(
     new = ["/var/lib/kubelet/config.yaml", "kubelet: restart (its settings changed)"]
     assert _said(done, "w-1") == ([sentence] if refused else new)
     assert done.status == (1 if refused else 0)
+
+
+@pytest.mark.parametrize("stage", ["runtime", "kubernetes_packages"])
+def test_no_source_is_asked_before_its_host_can_trust_it(
+    pyinfra: Pyinfra, tmp_path: Path, stage: str
+) -> None:
+    done = _run(pyinfra, tmp_path, _ONE_MASTER, "", f"deploys/{stage}.py")
+    assert _said(done, "cp-1") == [_NO_TRUST]
+    assert done.status == 1
+    assert done.changing_commands == []
 
 
 def test_a_fact_that_fails_on_the_last_host_ends_the_run_without_a_traceback(

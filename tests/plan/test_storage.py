@@ -94,7 +94,7 @@ def test_a_preview_says_every_step_in_the_order_of_what_needs_what(
         ("The Ceph cluster is ready", []),
         ("Apply pools, file system, classes", ["@fake/cp-1"]),
         ("There are classes of volumes", []),
-        ("See whether Ceph is well", ["@fake/cp-1"]),
+        ("See whether Ceph is well", []),
         ("Storage can be used", []),
     ]
     assert f"@fake/w-1: {TITLE}: empty, Ceph can have it" in done.stderr

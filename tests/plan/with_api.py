@@ -3,7 +3,8 @@
 The stand-in has three Ready nodes, a pod network that runs on all of them, and whatever object
 it is asked for; a dry run of an apply finds nothing to change. What the manifests of the tests do
 not have is new to it; it knows no kind "Unknown" and refuses what has `data: {refuse: REASON}`.
-What the environment's LEFT_OVER names are ConfigMaps of the stage ingress that left its manifests.
+What the environment's LEFT_OVER names are ConfigMaps of the stage ingress that left its manifests,
+what NOT_READY names is a node that is not Ready.
 """
 
 from pyinfra_cli.main import main  # first: it patches the sockets for gevent
@@ -37,7 +38,8 @@ from tests.plan import machines
 
 def node(name: str) -> k8s.V1Node:
     master = any(f"@fake/{each}" == name and is_master for each, _, is_master in machines.ALL)
-    ready = SimpleNamespace(type="Ready", status="True")
+    well = "False" if name == os.environ.get("NOT_READY") else "True"
+    ready = SimpleNamespace(type="Ready", status=well)
     where = next(address for each, address, _ in machines.ALL if f"@fake/{each}" == name)
     labels = {"node-role.kubernetes.io/control-plane": ""} if master else {doors.LABEL: "internal"}
     return SimpleNamespace(

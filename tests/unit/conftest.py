@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from barekube import lease
+from barekube.operations import order
 
 
 @pytest.fixture(autouse=True)
@@ -13,3 +14,9 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     directory = tmp_path / "runs"
     monkeypatch.setattr(lease, "RUNS", directory)
     return directory
+
+
+@pytest.fixture(autouse=True)
+def no_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operation that needs no API has looked for one, and there is none."""
+    monkeypatch.setattr(order, "_looked_for", [True])

@@ -359,3 +359,9 @@ def test_a_limit_is_a_host_a_pattern_or_a_group_with_hosts() -> None:
     assert checks.limits("--exclude", ["all"], groups) == [
         "--exclude all matches no host of the inventory; correct or remove it"
     ]
+
+
+def test_a_password_of_the_wrong_type_is_not_shown() -> None:
+    assert checks.data("--data", {"ssh_password": 12345}, keys.HOST) == [
+        "--data: ssh_password is not as it must be; make it a text"
+    ]

@@ -279,7 +279,7 @@ def test_the_application_behind_the_public_door_is_made_only_where_it_would_be_o
     monkeypatch.setattr(cluster_api, "connect", lambda cluster: api)
     monkeypatch.setattr(k8s, "NetworkingV1Api", lambda client: listed)
     monkeypatch.setattr(k8s, "RbacAuthorizationV1Api", lambda client: bindings)
-    monkeypatch.setattr(verifying, "_clear", lambda api: None)
+    monkeypatch.setattr(verifying, "_cleared", lambda api: True)
     monkeypatch.setattr(objects, "apply", apply)
     monkeypatch.setattr(objects, "unfinished", lambda api, name, space: None)
     behind = {"internal": Path("manifests/smoke"), "public": Path("manifests/smoke/public")}

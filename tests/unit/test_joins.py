@@ -40,7 +40,7 @@ JOINS = [
 
 def _machine(*secret: str, ca: str = machines.CA) -> Machine:
     machine = Machine(
-        files={traces.CA: ca} if secret else {},
+        files={"/etc/hosts": "127.0.0.1 api.home\n", **({traces.CA: ca} if secret else {})},
         packages=dict(machines.INSTALLED),
         units={traces.KUBELET: ("loaded", "active", "enabled")},
     )
@@ -67,7 +67,8 @@ def join(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
         silent: bool = False,
         preview: bool = False,
     ) -> Outcome:
-        first = FakeHost("cp-1", {"Machine": first_has.answer()}, {})
+        data: dict[str, Any] = {"sysctls": {}}
+        first = FakeHost("cp-1", {"Machine": first_has.answer()}, data)
         config = SimpleNamespace(data={"ClusterConfiguration": "kubernetesVersion: v1.37.2"})
         core = SimpleNamespace(read_namespaced_config_map=lambda name, space: config)
         api = SimpleNamespace(host=first, ca=machines.CA, core=core, moved=moved)
@@ -87,7 +88,7 @@ def join(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
         monkeypatch.setattr(tokens, "for_joining", lambda api: "abcdef.0123456789abcdef")
         monkeypatch.setattr(tokens, "ca_hash", lambda ca: "sha256:00")
         answered: Answers = {"Machine": machine.answer()}
-        options: dict[str, Any] = {"name": "cp-2", "preview": preview}
+        options: dict[str, Any] = {"name": "cp-2", "preview": preview, "data": data}
         return outcome(kubeadm.control_plane, CLUSTER, answers=answered, **options)
 
     return run

@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 from kubernetes import client as k8s
 
-from barekube import lease
+import barekube.api
+from barekube import lease, settings
+from barekube.api import Trouble
 from barekube.lease import refusal
-from barekube.operations import order
-from tests.unit.harness import begun
+from barekube.operations import files, order
+from barekube.text import TextFile
+from tests.plan.machines import Machine
+from tests.unit.harness import Answers, Outcome, begun, outcome
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 # pytest's own parent lives at least as long as the test.
@@ -73,6 +77,52 @@ def test_the_other_runs_that_live_are_known_and_ended_ones_forgotten(runs: Path)
 def test_a_run_goes_on_where_it_can_write_no_file_of_its_own(runs: Path) -> None:
     runs.write_text("no directory")
     assert lease.others() == []
+
+
+def _files(monkeypatch: pytest.MonkeyPatch, there: str, *, api: bool) -> tuple[Outcome, list[str]]:
+    """A stage that needs no API, twice on a host with this file, while another run holds the Lease
+    of a cluster whose API answers, or does not; and how often the API was looked for."""
+    looks: list[str] = []
+    opened: list[str] = []
+
+    def connect(cluster: object) -> None:
+        looks.append("look")
+        if not api:
+            raise Trouble("cp-1: its API does not answer")
+        opened.append("the API")
+
+    monkeypatch.setattr(order, "_looked_for", [])
+    monkeypatch.setattr(settings, "cluster", lambda: None)
+    monkeypatch.setattr(barekube.api, "connect", connect)
+    monkeypatch.setattr(barekube.api, "opened", lambda: next(iter(opened), None))
+    monkeypatch.setattr(lease, "take", lambda api: "you@there changes this cluster now")
+    answers: Answers = {"Machine": Machine(files={"/etc/motd": there}).answer()}
+    wanted = [TextFile("/etc/motd", "hello\n")]
+    outcome(files.texts, wanted, answers=answers)
+    return outcome(files.texts, wanted, answers=answers), looks
+
+
+def test_a_host_is_not_changed_while_another_run_changes_its_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result, looks = _files(monkeypatch, "old\n", api=True)
+    assert result.commands == ["false"]
+    assert result.logs[-1] == "you@there changes this cluster now"
+    assert looks == ["look"]
+
+
+def test_a_host_is_mended_while_the_api_is_down_which_is_looked_for_once_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result, looks = _files(monkeypatch, "old\n", api=False)
+    assert len(result.commands) == 1
+    assert "mv /etc/.motd.new /etc/motd" in result.commands[0]
+    assert looks == ["look"]
+
+
+def test_a_host_that_is_as_wanted_looks_for_no_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, looks = _files(monkeypatch, "hello\n", api=True)
+    assert (result.commands, looks) == ([], [])
 
 
 def _beside(by: str, root: Path, seconds: float) -> tuple[int, str]:

@@ -57,7 +57,10 @@ def containers(
     state = SimpleNamespace(running=running)
     shown = [SimpleNamespace(ready=True, container_id="1", state=state)]
     pod = SimpleNamespace(status=SimpleNamespace(container_statuses=shown))
+    address = SimpleNamespace(type="InternalIP", address="192.0.2.11")
+    node = SimpleNamespace(status=SimpleNamespace(addresses=[address]))
     core = SimpleNamespace(
+        read_node=lambda name: node,
         read_namespaced_pod=lambda name, space: pod,
         read_namespaced_config_map=lambda name, space: _config_map(name, name in noted),
     )

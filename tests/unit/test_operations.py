@@ -97,6 +97,7 @@ SOURCE_PATH = "/etc/apt/sources.list.d/barekube-kubernetes.sources"
 SOURCE = f"Types: deb\nURIs: https://p.example/v1.37/\nSuites: /\nSigned-By: {KEY_PATH}\n"
 DATA = {
     "kubernetes_version": "1.37.2",
+    "host_packages": {"ca-certificates": "why"},
     "bundle_url": None,
     "package_sources": {
         "kubernetes": (
@@ -140,15 +141,22 @@ def _packages(machine: Machine, key: str | None = None) -> Outcome:
     )
 
 
+TRUSTS = {"ca-certificates": ("2023", "install")}
+
+
+def _prepared() -> Machine:
+    return Machine(packages=dict(TRUSTS))
+
+
 def _whole() -> Machine:
     return Machine(
         files={SOURCE_PATH: SOURCE, KEY_PATH: KEY},
-        packages={"kubelet": ("1.37.2-1.1", "hold"), "socat": ("1.7", "install")},
+        packages={"kubelet": ("1.37.2-1.1", "hold"), "socat": ("1.7", "install"), **TRUSTS},
     )
 
 
 def test_packages_are_installed_from_a_source_whose_key_is_the_wanted_one() -> None:
-    assert _packages(Machine(), KEY) == Outcome(
+    assert _packages(_prepared(), KEY) == Outcome(
         commands=[
             _write(SOURCE_PATH),
             _write(KEY_PATH),
@@ -247,7 +255,7 @@ WRONG_KEY = (
     ],
 )
 def test_nothing_is_installed_on_the_word_of_a_wrong_key(key: str) -> None:
-    result = _packages(Machine(), key)
+    result = _packages(_prepared(), key)
     assert result.commands == [_write(SOURCE_PATH), "false"]
     assert result.logs[-1] == WRONG_KEY
 
@@ -261,12 +269,30 @@ def test_a_key_that_was_exchanged_on_the_host_is_downloaded_again() -> None:
 
 
 def test_a_key_that_cannot_be_downloaded_is_said() -> None:
-    result = _packages(Machine())
+    result = _packages(_prepared())
     assert result.commands == [_write(SOURCE_PATH), "false"]
     assert result.logs[-1] == (
         "https://p.example/v1.37/key cannot be downloaded; mend the network or group_data's"
         " bundle_url, then run again"
     )
+
+
+def test_without_what_host_py_brings_nothing_is_written_on_the_way_to_a_source(
+    tmp_path: Path,
+) -> None:
+    ca = tmp_path / "ca.crt"
+    ca.write_text("the bundle's\n")
+    bundle = {"bundle_url": "https://192.0.2.9:8443", "bundle_ca": str(ca), "bundle_key": "AB"}
+    old = Machine(files={packages.BUNDLE_CA: "another's\n"}, packages=dict(TRUSTS))
+    for machine, data, lack in (
+        (Machine(), {}, "ca-certificates is not installed"),
+        (_prepared(), bundle, f"{packages.BUNDLE_CA} is not as the bundle wants it"),
+        (old, bundle, f"{packages.BUNDLE_CA} is not as the bundle wants it"),
+    ):
+        options = {"source": "kubernetes", "data": {**DATA, **data}}
+        assert _on(machine, packages.installed, KUBELET, **options) == Outcome(
+            commands=["false"], logs=[f"{lack}; run deploys/host.py first"], asked=1
+        )
 
 
 # -- units.configured
@@ -656,7 +682,8 @@ def _worker(
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
     monkeypatch.setattr(tokens, "for_joining", lambda api: TOKEN)
     monkeypatch.setattr(tokens, "ca_hash", lambda ca: "sha256:00")
-    return _on(machine, workers.worker, CLUSTER, name="w-1", preview=preview)
+    data = {"sysctls": SYSCTLS}
+    return _on(machine, workers.worker, CLUSTER, name="w-1", preview=preview, data=data)
 
 
 MOVED = (
@@ -687,7 +714,7 @@ def test_no_worker_joins_a_cluster_of_another_version(monkeypatch: pytest.Monkey
 
 def _joined() -> Machine:
     machine = Machine(
-        files={traces.MACHINE_ID: f"{machines.MACHINE_ID}\n", traces.CA: machines.CA},
+        files={**_bare().files, traces.CA: machines.CA},
         packages=dict(machines.INSTALLED),
         units={traces.KUBELET: ("loaded", "active", "enabled")},
     )
@@ -697,7 +724,13 @@ def _joined() -> Machine:
 
 def _bare() -> Machine:
     return Machine(
-        files={traces.MACHINE_ID: f"{machines.MACHINE_ID}\n"}, packages=dict(machines.INSTALLED)
+        files={
+            traces.MACHINE_ID: f"{machines.MACHINE_ID}\n",
+            "/proc/swaps": NO_SWAP,
+            FORWARD: "1\n",
+            "/etc/hosts": HOSTS,
+        },
+        packages=dict(machines.INSTALLED),
     )
 
 
@@ -710,6 +743,7 @@ CLEAN = (
     "systemctl stop kubelet; find /etc/kubernetes /var/lib/kubelet -maxdepth 3"
     " -path /var/lib/kubelet/pods -prune -o -type f -size 0 -exec rm -f {} +"
 )
+GONE = "Node w-1: deleted, for kubeadm joins beside none of its name"
 JOINS = "kubeadm join: home, api.home:6443"
 APPROVES = "kubelet's serving certificate of w-1: approve"
 
@@ -721,6 +755,26 @@ def test_a_bare_worker_joins_and_its_token_is_in_no_command(
     assert result.commands == ["make_token()", _alone(f"{TAKE}; {JOIN}"), "approve()"]
     assert result.logs == [JOINS, APPROVES]
     assert [TOKEN in text for text in result.stdin] == [True]
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "lack"),
+    [
+        (FORWARD, "0\n", "net.ipv4.ip_forward: 0 -> 1"),
+        ("/proc/swaps", f"{NO_SWAP}/dev/sda2 partition 1 0 -2\n", "swap /dev/sda2 is on"),
+        ("/etc/hosts", "127.0.0.1 localhost\n", "/etc/hosts has no api.home"),
+    ],
+)
+def test_a_machine_that_host_py_has_not_prepared_does_not_join(
+    monkeypatch: pytest.MonkeyPatch, path: str, text: str, lack: str
+) -> None:
+    machine = _bare()
+    machine.files[path] = text
+    assert _worker(monkeypatch, machine) == Outcome(
+        commands=["false"],
+        logs=[f"it is not prepared ({lack}); run deploys/host.py first"],
+        asked=1,
+    )
 
 
 def test_a_worker_in_the_cluster_costs_one_question_and_no_command(
@@ -748,7 +802,7 @@ def test_a_join_that_was_cut_off_is_cleaned_and_done_again(monkeypatch: pytest.M
         == preview.logs
         == [
             JOINS,
-            "Node w-1: deleted, for kubeadm joins beside none of its name",
+            GONE,
             "kubelet: stopped; what is empty below /etc/kubernetes and /var/lib/kubelet: removed",
             APPROVES,
         ]
@@ -785,7 +839,7 @@ def test_a_worker_that_the_cluster_knows_by_another_address_is_not_touched(
     )
     # A machine that lost what it was joins anew, with the address that it has now.
     anew = _worker(monkeypatch, _bare(), machines.MACHINE_ID, known="192.0.2.31")
-    assert anew.logs == [JOINS, APPROVES]
+    assert anew.logs == [JOINS, GONE, APPROVES]
 
 
 def test_a_worker_of_another_cluster_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -820,7 +874,8 @@ def test_without_an_api_a_worker_waits_for_the_control_plane_stage(
         raise Trouble("cp-1: its API does not answer")
 
     monkeypatch.setattr(barekube.api, "connect", silent)
-    assert _on(_bare(), workers.worker, CLUSTER, name="w-1") == Outcome(
+    data = {"sysctls": SYSCTLS}
+    assert _on(_bare(), workers.worker, CLUSTER, name="w-1", data=data) == Outcome(
         commands=["false"],
         logs=[
             "no control plane answers (cp-1: its API does not answer); run"
@@ -839,7 +894,8 @@ def test_an_api_that_breaks_off_meanwhile_fails_this_host_only(
     core = SimpleNamespace(read_node=read_node)
     api = SimpleNamespace(core=core, ca=machines.CA, moved=None)
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
-    assert _on(_bare(), workers.worker, CLUSTER, name="w-1") == Outcome(
+    data = {"sysctls": SYSCTLS}
+    assert _on(_bare(), workers.worker, CLUSTER, name="w-1", data=data) == Outcome(
         commands=["false"],
         logs=[
             "the API answers 500 etcdserver: no leader; see whether its control planes run, then"

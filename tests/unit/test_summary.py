@@ -1,5 +1,6 @@
 """The end of a run."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +139,112 @@ def test_many_well_hosts_are_shortened_and_failed_ones_are_not() -> None:
     unchanged, failed = summary.lines(replace(_RUN, hosts=hosts))[:2]
     assert unchanged.endswith("w-10, w-11 and 2 more")
     assert failed.count("x-") == 14
+
+
+_LOOK = "exec -- kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes"
+
+
+@pytest.mark.parametrize(
+    ("words", "following"),
+    [
+        ("deploys/control_plane.py deploys/workers.py -y", "deploys/network.py -y"),
+        ("deploys/network.py -y", "deploys/ingress.py -y"),
+        ("deploys/ingress.py -y --data prune=true", "deploys/storage.py -y"),
+        ("deploys/host.py --dry --diff", "deploys/runtime.py --dry --diff"),
+        ("deploys/storage.py -y", _LOOK),
+        ("deploys/verify.py -y --data=look=true", _LOOK),
+        ("deploys/drift.py --dry --json", _LOOK),
+        ("deploys/upgrade.py -y --data=at_once=3", "deploys/verify.py -y"),
+        ("deploys/remove_node.py --data node=w-9 -y", "deploys/site.py -y"),
+        ("deploys/zap.py -y --data disk=/dev/x --data osd=1", "deploys/storage.py -y"),
+    ],
+)
+def test_a_run_that_left_nothing_to_do_ends_with_one_command(words: str, following: str) -> None:
+    deploys = [each for each in words.split() if each.endswith(".py")]
+    run = replace(
+        _RUN,
+        deploys=deploys,
+        arguments=["inventory.py", *words.split()],
+        preview="--dry" in words,
+        storage=True,
+    )
+    commands = [line for line in summary.lines(run) if line.startswith("  ")]
+    assert len(commands) == 1
+    assert commands[0].startswith("  pyinfra inventory.py ")
+    assert commands[0].endswith(f" {following}")
+
+
+def test_a_site_without_storage_ends_with_its_doors() -> None:
+    run = replace(_RUN, deploys=["deploys/ingress.py"])
+    assert summary.lines(run)[-1].endswith(_LOOK)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("--ssh-password hunter2", "--ssh-password PASSWORD"),
+        ("--password=hunter2", "--password=PASSWORD"),
+        ("--ssh-key-password hunter2", "--ssh-key-password PASSWORD"),
+        ("--data _sudo_password=hunter2", "--data _sudo_password=PASSWORD"),
+        ("--data=ssh_password=hunter2", "--data=ssh_password=PASSWORD"),
+        ("--data password=pages-login", "--data password=pages-login"),
+    ],
+)
+def test_no_password_of_the_command_line_is_in_the_command_to_go_on_with(
+    given: str, shown: str
+) -> None:
+    arguments = ["inventory.py", "deploys/site.py", *given.split(), "-y"]
+    run = replace(_RUN, arguments=arguments, broken_off=True)
+    assert summary.lines(run)[-1] == f"  pyinfra inventory.py deploys/site.py {shown} -y"
+    assert "hunter2" not in summary.with_plan("", run)
+
+
+_SEEN = HostRun(True, False, [Operation("a", None, False)])
+_DRIFT = replace(
+    _RUN,
+    preview=True,
+    executed=False,
+    deploys=["deploys/drift.py", "deploys/verify.py"],
+    hosts={"cp-1": _SEEN},
+)
+
+
+def test_what_differs_is_drift_whatever_other_deploy_is_named_beside() -> None:
+    assert summary.status(_DRIFT) == 0
+    changed = replace(_SEEN, would_change=1)
+    assert summary.status(replace(_DRIFT, hosts={"cp-1": changed})) == 3
+    assert summary.status(replace(_DRIFT, left_over={"ConfigMap a/b": "by hand"})) == 3
+
+
+def test_what_is_not_well_is_trouble_unless_a_change_may_mend_it() -> None:
+    sick = replace(_SEEN, unwell=["waits for w-1 to be Ready"])
+    run = replace(_DRIFT, hosts={"cp-1": _SEEN, "w-1": sick})
+    assert summary.status(run) == 1
+    assert summary.lines(run)[:2] == [
+        "as wanted:     1: cp-1",
+        "not well:      1: w-1: waits for w-1 to be Ready",
+    ]
+    assert summary.lines(run)[-1].endswith(_LOOK)
+    changed = replace(_SEEN, would_change=1)
+    assert summary.status(replace(run, hosts={"cp-1": changed, "w-1": sick})) == 3
+    # What a run only warns of is no failure of its preview.
+    assert summary.status(replace(run, deploys=["deploys/network.py"])) == 0
+
+
+def test_what_is_left_over_leads_to_a_preview_of_what_would_go() -> None:
+    left = {"ConfigMap a/b": "--data prune=true deletes it"}
+    arguments = ["inventory.py", "deploys/drift.py", "--dry"]
+    assert summary.lines(replace(_DRIFT, left_over=left, arguments=arguments))[-1] == (
+        "  pyinfra inventory.py deploys/drift.py --dry --data prune=true"
+    )
+
+
+def test_the_document_claims_nothing_of_hosts_that_a_run_did_not_begin_with() -> None:
+    waiting = HostRun(True, False)
+    run = replace(_RUN, hosts={"cp-1": waiting}, executed=False, broken_off=True, problems=["why"])
+    document = json.loads(summary.with_plan("", run))["summary"]
+    assert document["hosts"]["cp-1"]["outcome"] == "not finished"
+    assert document["problems"] == ["why"]
 
 
 def test_each_stage_leads_to_the_next_one_of_the_site() -> None:

@@ -28,47 +28,51 @@ def _report(*connections: dict[str, Any]) -> dict[str, Any]:
 
 def test_pairs_that_are_fast_and_encrypted_need_no_word_whoever_called() -> None:
     report = _report(_connection("192.0.2.21:6783"), _connection("192.0.2.22:41234"))
-    assert broken(report, "cp-1", OTHERS) == ()
+    assert broken(report, "cp-1", OTHERS) == {}
 
 
 @pytest.mark.parametrize(
-    ("connections", "fault"),
+    ("connections", "fault", "works"),
     [
-        ([], "they are not connected"),
+        ([], "they are not connected", False),
         (
             [_connection("192.0.2.22:6783", state="failed")],
             "their connection is failed (why)",
+            False,
         ),
         (
             [_connection("192.0.2.22:6783", way="sleeve")],
             "they speak by sleeve, which is slow",
+            True,
         ),
         (
             [_connection("192.0.2.22:6783", way="sleeve", encrypted=False)],
             "they speak by sleeve, which is slow and nothing between them is encrypted",
+            False,
         ),
     ],
     ids=["lost", "failed", "slow", "in clear"],
 )
 def test_a_pair_that_is_not_is_named_with_what_to_look_at(
-    connections: list[dict[str, Any]], fault: str
+    connections: list[dict[str, Any]], fault: str, works: bool
 ) -> None:
     report = _report(_connection("192.0.2.21:6783"), *connections)
-    assert broken(report, "cp-1", OTHERS) == (f"warning: cp-1 and w-2: {fault}; {REMEDY}",)
+    assert broken(report, "cp-1", OTHERS) == {f"warning: cp-1 and w-2: {fault}; {REMEDY}": works}
 
 
 def test_an_attempt_that_failed_beside_a_connection_that_works_is_no_fault() -> None:
     good, failed = _connection("192.0.2.22:6783"), _connection("192.0.2.22:6783", state="failed")
     for order in ((good, failed), (failed, good)):
         report = _report(_connection("192.0.2.21:6783"), *order)
-        assert broken(report, "cp-1", OTHERS) == ()
+        assert broken(report, "cp-1", OTHERS) == {}
 
 
 def test_a_weave_that_does_not_answer_is_named() -> None:
-    assert broken(None, "cp-1", OTHERS) == (
+    said = (
         "warning: Weave on cp-1 does not answer; look at `kubectl -n kube-system logs -l"
-        " app.kubernetes.io/name=weave-net -c weave`",
+        " app.kubernetes.io/name=weave-net -c weave`"
     )
+    assert broken(None, "cp-1", OTHERS) == {said: False}
 
 
 def test_a_report_is_found_behind_its_headers_and_one_that_is_cut_off_is_none() -> None:
