@@ -1,8 +1,6 @@
 """A living cluster follows group_data: shown as diffs, then done node by node, each until well."""
 
 from collections.abc import Generator
-from dataclasses import dataclass
-from datetime import datetime
 from itertools import takewhile
 from pathlib import PurePosixPath
 
@@ -14,14 +12,14 @@ from pyinfra.api import FunctionCommand, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import encryption, kubeadm_config, living, nodes, remote, settings
-from barekube.api import Api, Trouble, found
+from barekube import encryption, kubeadm_config, living, nodes, settings
+from barekube.api import Api, Trouble
 from barekube.cluster import Cluster
 from barekube.facts.living import KEPT, KEYS, WANTED, WRITTEN, SettingsFact
 from barekube.facts.machine import Machine
 from barekube.operations import change as kept
 from barekube.operations import encryption as rotation
-from barekube.operations import files, kubeadm, objects, roll
+from barekube.operations import files, kubeadm, objects, roll, static_pods
 from barekube.operations.joins import CONFIG, TAKE_CONFIG
 from barekube.operations.order import (
     acts_for_the_cluster,
@@ -37,7 +35,7 @@ from barekube.traces import other_address
 KUBELET_FILE = "/var/lib/kubelet/config.yaml"
 _MANIFESTS = "/etc/kubernetes/manifests"
 _CERTIFICATE = "/etc/kubernetes/pki/apiserver.crt"
-_SETTLED_LIMIT, _BACK_LIMIT = 300, 180
+_SETTLED_LIMIT = 300
 _one_at_a_time = RLock()
 # The host whose kubelet is being restarted, and stays here if it does not come back.
 _begun: list[str] = []
@@ -190,7 +188,7 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         cluster, [node.address for node in cluster.control_planes]
     )["apiServer"]["certSANs"]
     renamed = living.names_change(texts.get(_CERTIFICATE, ""), names)
-    before = _containers(api, host.name)
+    before = static_pods.running(api, host.name)
     server = before.get("kube-apiserver")
     newer = living.newer_than(server.started if server else None, texts.get(WRITTEN, ""))
     wanted = encryption.name(cluster.encryption_key)
@@ -234,7 +232,7 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         yield changing(rotation.RESTART)
         touched.add("kube-apiserver")
     if touched or renamed:
-        yield FunctionCommand(_await_pods, (cluster, before, sorted(touched)), {})
+        yield FunctionCommand(static_pods.await_new, (cluster, before, sorted(touched)), {})
     if touched or cut_off:
         yield changing(kept.FORGET)
     if rotates:
@@ -271,69 +269,6 @@ _RENEW = (
     f" kubeadm init phase certs apiserver --config {CONFIG} >/dev/null; cd {_NEW_PAIR};"
     f" sync *; mv apiserver.key apiserver.crt /etc/kubernetes/pki/; sync; rm -r {_NEW_PAIR}"
 )
-
-
-@dataclass(frozen=True)
-class _Container:
-    """One that runs and is ready."""
-
-    identity: str
-    started: datetime
-
-
-def _containers(api: Api, name: str) -> dict[str, _Container]:
-    """{component: its container} of a control plane."""
-    result = {}
-    for component in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
-        pod = found(api.core.read_namespaced_pod, f"{component}-{name}", "kube-system")
-        for each in (pod and pod.status.container_statuses) or []:
-            if each.ready and each.state.running:
-                result[component] = _Container(each.container_id, each.state.running.started_at)
-    return result
-
-
-def _await_pods(
-    state: State,
-    host: Host,
-    cluster: Cluster,
-    before: dict[str, _Container],
-    touched: list[str],
-) -> bool:
-    """Wait for containers that are not those of `before`; in vain, and their former files are put
-    back: while the only API server is down, no re-run could compare, or tell it, anything."""
-
-    def late(former: dict[str, _Container]) -> str | None:
-        now = _containers(cluster_api.connect(cluster), host.name)
-        names = [each for each in touched if now.get(each) in (None, former.get(each))]
-        return f"{', '.join(names)} not ready" if names else None
-
-    why = wait("its control plane", _SETTLED_LIMIT, lambda: late(before))
-    if why is None:
-        return True
-    said = f"{why} {_SETTLED_LIMIT} s after its settings changed{_last_words(host, touched)}"
-    if kept.put_back(host):
-        again = wait("its control plane as it was", _BACK_LIMIT, lambda: late({}))
-        still = f" and still: {again}" if again else ""
-        host.log(f"{said}; its files are as before{still}; correct group_data and run this again")
-    else:
-        host.log(
-            f"{said}; correct group_data and run this again, or look at `crictl ps -a` and"
-            " `crictl logs` on it"
-        )
-    return False
-
-
-def _last_words(host: Host, components: list[str]) -> str:
-    """The last error of the first of the components that has ended with one."""
-    for each in components:
-        said = remote.lines(
-            host,
-            f"crictl ps -aq --state Exited --name '^{each}$' | head -n 1"
-            " | xargs -r crictl logs --tail 20 2>&1 | grep -i err | tail -n 1",
-        )
-        if said:
-            return f" ({each}: {said[0][:300]})"
-    return ""
 
 
 @operation()

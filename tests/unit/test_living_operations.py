@@ -12,7 +12,7 @@ from pyinfra.context import ctx_host
 import barekube.api
 from barekube import kubeadm_config, living, remote, settings
 from barekube.cluster import Cluster
-from barekube.operations import change, kubeadm
+from barekube.operations import change, kubeadm, static_pods
 from barekube.operations import encryption as rotation
 from barekube.operations import living as operations
 from tests.plan import machines
@@ -99,7 +99,7 @@ WRITES, WRITES_RULES = "mkdir -p /etc/kubernetes/manifests", "mkdir -p /etc/kube
 
 def test_what_is_there_is_kept_before_a_static_pod_is_written_and_until_it_is_ready() -> None:
     done = _control_plane(server="by hand")
-    assert _beginnings(done) == [KEEPS, WRITES, "_await_pods()", FORGETS]
+    assert _beginnings(done) == [KEEPS, WRITES, "await_new()", FORGETS]
     assert SERVER.lstrip("/") in done.commands[0]
     assert done.stdin == ["apiserver\n"]
 
@@ -111,7 +111,7 @@ def test_what_is_there_is_kept_before_audit_rules_are_written() -> None:
         KEEPS,
         WRITES_RULES,
         restart,
-        "_await_pods()",
+        "await_new()",
         FORGETS,
     ]
     assert "etc/kubernetes/audit-policy.yaml" in done.commands[0]
@@ -126,7 +126,7 @@ KEPT = "/var/lib/barekube/before-change/etc/kubernetes/manifests/kube-apiserver.
 
 @pytest.mark.parametrize(
     ("ready", "commands"),
-    [(True, [FORGETS]), (False, ["_await_pods()", FORGETS])],
+    [(True, [FORGETS]), (False, ["await_new()", FORGETS])],
 )
 def test_a_change_that_was_cut_off_ends_once_its_pods_are_ready(
     containers: list[SimpleNamespace], ready: bool, commands: list[str]
@@ -273,13 +273,13 @@ def test_what_was_there_before_is_put_back_where_no_pod_becomes_ready(
     monkeypatch: pytest.MonkeyPatch, put_back: list[str], again: str | None, end: str
 ) -> None:
     answers = iter(["kube-apiserver not ready", again])
-    monkeypatch.setattr(operations, "wait", lambda *_: next(answers))
+    monkeypatch.setattr(static_pods, "wait", lambda *_: next(answers))
     monkeypatch.setattr(change, "put_back", lambda host: put_back)
     monkeypatch.setattr(remote, "lines", lambda host, script: ["Error: unknown flag: --even-ttl"])
     host: Any = FakeHost(NAME, {}, {})
     state: Any = None
     with ctx_host.use(host):
-        assert not operations._await_pods(state, host, CLUSTER, {}, ["kube-apiserver"])
+        assert not static_pods.await_new(state, host, CLUSTER, {}, ["kube-apiserver"])
     assert host.logs == [
         "kube-apiserver not ready 300 s after its settings changed (kube-apiserver: Error: unknown"
         f" flag: --even-ttl){end}"
