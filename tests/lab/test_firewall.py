@@ -92,9 +92,6 @@ def _closed() -> None:
     assert _scan(OUTER, *CLOSED, -UDP) == dict.fromkeys([*CLOSED, -UDP], "silent")
     # Nor does it lead on to what is behind it under a port that is open.
     assert _scan(SERVICE, 443) == {443: "silent"}
-    if address := _by_ipv6():
-        # Whether a door listens there is the pod network's affair.
-        assert _scan(address, *CLOSED) == dict.fromkeys(CLOSED, "silent")
 
 
 def _door(scheme: str) -> str:
@@ -111,16 +108,6 @@ def _door(scheme: str) -> str:
         time.sleep(1)
 
 
-def _by_ipv6() -> str | None:
-    """The outer card's own address by IPv6, if it and the stranger's have one."""
-    shown = ssh(EDGE, "ip -6 -o address show dev vec1 scope link || true").split()
-    show = ["ip", "-n", NAMESPACE, "-6", "-o", "address", "show", "dev", "br1", "scope", "link"]
-    mine = subprocess.run(show, capture_output=True, text=True, check=False).stdout
-    if "inet6" not in shown or not mine:
-        return None
-    return f"{shown[shown.index('inet6') + 1].partition('/')[0]}%br1"
-
-
 def test_a_stranger_finds_ssh_and_the_doors_and_a_deleted_table_is_drift(
     deploy: Deploy, edge: None
 ) -> None:
@@ -134,8 +121,6 @@ def test_a_stranger_finds_ssh_and_the_doors_and_a_deleted_table_is_drift(
     found = _scan(OUTER, 10250, 10256, NODE_PORT, -UDP)
     assert list(found.values()) == ["open", "open", "open", "refused"]
     assert _scan(SERVICE, 443) == {443: "open"}
-    if address := _by_ipv6():
-        assert "silent" not in _scan(address, *CLOSED).values()
     shown = deploy("deploys/host.py", "--dry", "--diff", "--limit", EDGE)
     assert f"table {firewall.TABLE}: loaded, if SSH still opens then" in shown.text
     assert ssh(EDGE, SHOW) == "none\n"
