@@ -47,14 +47,7 @@ def _stage(deploy: Deploy, stage: str, *words: str) -> Run:
     return deploy(f"deploys/{stage}.py", *words, "--limit", HOST, "-y", extra=HOST)
 
 
-def test_a_machine_that_had_a_bundle_has_packages_and_images_from_the_upstream_addresses(
-    deploy: Deploy, site: Run
-) -> None:
-    subprocess.run([*LAB, "up", HOST], check=True, timeout=300)
-    for stage in ("host", "runtime", "kubernetes_packages"):
-        done = _stage(deploy, stage)
-        assert done.status == 0, done.text[-4000:]
-    assert "hosts.toml" in ssh(HOST, "ls -R /etc/containerd")
+def test_packages_and_images_come_from_the_upstream_addresses(deploy: Deploy, site: Run) -> None:
     _surround()
     done = _stage(deploy, "host", *_UPSTREAM)
     assert done.status == 0, done.text[-4000:]
@@ -70,11 +63,29 @@ def test_a_machine_that_had_a_bundle_has_packages_and_images_from_the_upstream_a
     assert "https://pkgs.k8s.io/core:/stable:/v1.37/deb" in policy
     assert "https://download.docker.com/linux/debian bookworm/stable" in policy
     assert ssh(HOST, "kubelet --version") == "Kubernetes v1.37.2\n"
-    left = ssh(HOST, "ls -R /etc/containerd /etc/barekube /etc/apt")
-    of_a_bundle = ("hosts.toml", "bundle", "barekube-debian")
-    assert [each for each in of_a_bundle if each in left] == []
+    _no_bundle()
     pulled = ssh(HOST, "crictl pull registry.k8s.io/pause:3.10.2 2>&1")
     assert "up to date" in pulled
+
+
+def _no_bundle() -> None:
+    left = ssh(HOST, "ls -R /etc/containerd /etc/barekube /etc/apt 2>/dev/null || true")
+    of_a_bundle = ("hosts.toml", "bundle", "barekube-debian")
+    assert [each for each in of_a_bundle if each in left] == []
+
+
+def test_a_bundle_that_group_data_names_no_more_leaves_nothing(deploy: Deploy, site: Run) -> None:
+    stages = ("host", "runtime", "kubernetes_packages")
+    for stage in stages:
+        done = _stage(deploy, stage)
+        assert done.status == 0, done.text[-4000:]
+    assert "hosts.toml" in ssh(HOST, "ls -R /etc/containerd")
+    for stage in stages:
+        done = _stage(deploy, stage, *_UPSTREAM)
+        assert done.status == 0, done.text[-4000:]
+    _no_bundle()
+    again = _stage(deploy, "runtime", *_UPSTREAM)
+    assert "unchanged" in again.text and "changed:" not in again.text.replace("unchanged:", "")
 
 
 def test_a_key_with_another_fingerprint_is_not_trusted(deploy: Deploy, site: Run) -> None:

@@ -25,7 +25,12 @@ def test_what_was_to_be_sent_and_is_not_listed_has_failed(
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=text))
     times, wrong = doors.load_of("http://a")
     assert len(times) == good
-    assert doors.failed_of(len(times), wrong) == failed
+    assert doors.failed_of(times, wrong) == failed
+
+
+def test_a_slow_answer_that_kept_others_from_being_sent_is_no_failure() -> None:
+    assert doors.failed_of([0.002] * 949 + [1.02], 0) == 0
+    assert doors.failed_of([0.002] * 900 + [1.02], 0) == 29
 
 
 def test_a_way_that_answers_nothing_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
