@@ -149,7 +149,7 @@ class Said(logging.Handler):
             self.lines.setdefault(name, []).append(line.removeprefix(prefix))
 
 
-def host_run(host: Host) -> summary.HostRun:
+def host_run(host: Host, *, executed: bool) -> summary.HostRun:
     """What pyinfra knows of one host."""
     operations = []
     for key, each in state.ops[host].items():
@@ -168,7 +168,7 @@ def host_run(host: Host) -> summary.HostRun:
         operations=operations,
         would_change=state.meta[host].ops_change,
         refused=order.refused.get(host.name, ()),
-        unwell=order.unwell.get(host.name, ()),
+        unwell=order.unwell.get((executed, host.name), ()),
         said=said.lines.get(host.name, ()),
         lost=remote.lost(host),
     )
@@ -195,12 +195,18 @@ def end() -> None:
     problems = show(error) if isinstance(error, click.ClickException) and not unanswered else []
     begun = ctx_state.isset() and state.initialised  # type: ignore[no-untyped-call]
     if begun and given["operations"][0] not in _NO_RUN:
-        preview = given["dry"] or (given["json_output"] and not given["yes"])
+        # pyinfra asks nobody before an exec.
+        asks = not given["yes"] and given["operations"][0] != "exec"
+        preview = given["dry"] or (given["json_output"] and asks)
         preview = preview or given["debug_operations"] or given["debug_facts"]
         executed = state.current_stage >= StateStage.Execute
         masters = state.inventory.get_group("control_plane", default=[])
         run = summary.Run(
-            hosts={each.name: host_run(each) for each in state.inventory if _in_limit(each)},
+            hosts={
+                each.name: host_run(each, executed=executed)
+                for each in state.inventory
+                if _in_limit(each)
+            },
             deploys=[each for each in given["operations"] if each.endswith(".py")],
             arguments=sys.argv[1:],
             inventory=given["inventory"],
