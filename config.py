@@ -177,14 +177,17 @@ def host_run(host: Host, *, executed: bool) -> summary.HostRun:
 def show(error: click.ClickException) -> list[str]:
     """Say what ended the run, and return it. A sentence of ours goes without the place in our
     code."""
-    if isinstance(getattr(error, "exception", None), DeployError):
-        click.echo(f"--> {error.message}", err=True)
-    elif error.message == "No hosts remaining!":
+    unexpected = getattr(error, "exception", None)
+    # pyinfra gives what it did not expect no message.
+    message = getattr(error, "message", None) or f"{type(unexpected).__name__}: {unexpected}"
+    if isinstance(unexpected, DeployError):
+        click.echo(f"--> {message}", err=True)
+    elif message == "No hosts remaining!":
         # Why none remains was said of each, and the summary names them.
         return []
     else:
         error.show()
-    return [error.message]
+    return [message]
 
 
 def end() -> None:
