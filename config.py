@@ -149,7 +149,7 @@ class Said(logging.Handler):
             self.lines.setdefault(name, []).append(line.removeprefix(prefix))
 
 
-def host_run(host: Host) -> summary.HostRun:
+def host_run(host: Host, *, executed: bool) -> summary.HostRun:
     """What pyinfra knows of one host."""
     operations = []
     for key, each in state.ops[host].items():
@@ -168,7 +168,7 @@ def host_run(host: Host) -> summary.HostRun:
         operations=operations,
         would_change=state.meta[host].ops_change,
         refused=order.refused.get(host.name, ()),
-        unwell=order.unwell.get(host.name, ()),
+        unwell=order.unwell.get((executed, host.name), ()),
         said=said.lines.get(host.name, ()),
         lost=remote.lost(host),
     )
@@ -177,14 +177,17 @@ def host_run(host: Host) -> summary.HostRun:
 def show(error: click.ClickException) -> list[str]:
     """Say what ended the run, and return it. A sentence of ours goes without the place in our
     code."""
-    if isinstance(getattr(error, "exception", None), DeployError):
-        click.echo(f"--> {error.message}", err=True)
-    elif error.message == "No hosts remaining!":
+    unexpected = getattr(error, "exception", None)
+    # pyinfra gives what it did not expect no message.
+    message = getattr(error, "message", None) or f"{type(unexpected).__name__}: {unexpected}"
+    if isinstance(unexpected, DeployError):
+        click.echo(f"--> {message}", err=True)
+    elif message == "No hosts remaining!":
         # Why none remains was said of each, and the summary names them.
         return []
     else:
         error.show()
-    return [error.message]
+    return [message]
 
 
 def end() -> None:
@@ -195,12 +198,18 @@ def end() -> None:
     problems = show(error) if isinstance(error, click.ClickException) and not unanswered else []
     begun = ctx_state.isset() and state.initialised  # type: ignore[no-untyped-call]
     if begun and given["operations"][0] not in _NO_RUN:
-        preview = given["dry"] or (given["json_output"] and not given["yes"])
+        # pyinfra asks nobody before an exec.
+        asks = not given["yes"] and given["operations"][0] != "exec"
+        preview = given["dry"] or (given["json_output"] and asks)
         preview = preview or given["debug_operations"] or given["debug_facts"]
         executed = state.current_stage >= StateStage.Execute
         masters = state.inventory.get_group("control_plane", default=[])
         run = summary.Run(
-            hosts={each.name: host_run(each) for each in state.inventory if _in_limit(each)},
+            hosts={
+                each.name: host_run(each, executed=executed)
+                for each in state.inventory
+                if _in_limit(each)
+            },
             deploys=[each for each in given["operations"] if each.endswith(".py")],
             arguments=sys.argv[1:],
             inventory=given["inventory"],

@@ -72,8 +72,11 @@ class Api:
         try:
             config = yaml.safe_load(text)
             user = config["users"][0]["user"]
+            pair = [
+                base64.b64decode(user[f"client-{each}-data"]) for each in ("certificate", "key")
+            ]
             known = config["clusters"][0]["cluster"]
-            authority = known["certificate-authority-data"]
+            self.ca = base64.b64decode(known["certificate-authority-data"]).decode()
             # Where the living cluster has it: what group_data says may have been changed since.
             endpoint = known["server"].removeprefix("https://")
             name, _, digits = endpoint.rpartition(":")
@@ -81,7 +84,6 @@ class Api:
         except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError):
             raise Trouble(f"{host.name}: {ADMIN} is damaged") from None
         self.host = host
-        self.ca = base64.b64decode(authority).decode()
         # A sentence, if group_data says that it is somewhere else.
         self.moved = living.moved(endpoint, cluster.endpoint)
         self._tunnel = Tunnel(host, port)
@@ -89,7 +91,7 @@ class Api:
         configuration.retries = False
         self.client = k8s.ApiClient(configuration)
         self.client.rest_client.pool_manager = urllib3.PoolManager(
-            ssl_context=_context(self.ca, user),
+            ssl_context=_context(self.ca, pair),
             server_hostname=name,
             assert_hostname=name,
             maxsize=AT_ONCE,
@@ -127,12 +129,12 @@ def coordination(api: Api) -> k8s.CoordinationV1Api:
     return k8s.CoordinationV1Api(api.client)
 
 
-def _context(ca: str, user: dict[str, Any]) -> ssl.SSLContext:
+def _context(ca: str, pair: list[bytes]) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=ca)
     file = os.memfd_create("client", os.MFD_CLOEXEC)
     try:
-        for field in ("client-certificate-data", "client-key-data"):
-            os.write(file, base64.b64decode(user[field]))
+        for each in pair:
+            os.write(file, each)
         context.load_cert_chain(f"/proc/self/fd/{file}")
     finally:
         os.close(file)

@@ -18,6 +18,11 @@ class Node:
     control_plane: bool
     edge: bool = False
 
+    @property
+    def stage(self) -> str:
+        """The deploy by which it gets into the cluster."""
+        return "control_plane" if self.control_plane else "workers"
+
 
 @dataclass(frozen=True)
 class Cluster:

@@ -128,7 +128,8 @@ def certificate(names: Sequence[str], now: datetime) -> tuple[bytes, bytes]:
 
 
 def unfit(pem: bytes | None, key: bytes | None, now: datetime) -> str | None:
-    """Why a certificate (with those of its issuers) and a key are no use together, or None."""
+    """Why a certificate (with those of its issuers) and a key are no use together, or None; that it
+    has ended, ended() says."""
     try:
         first = x509.load_pem_x509_certificates(pem or b"")[0]
     except ValueError:
@@ -141,11 +142,15 @@ def unfit(pem: bytes | None, key: bytes | None, now: datetime) -> str | None:
         return "it holds no key without a password"
     except UnsupportedAlgorithm:
         return "its key is of a kind that is not known here"
-    if first.not_valid_after_utc <= now:
-        return f"its last day is {first.not_valid_after_utc:%Y-%m-%d}"
     if first.not_valid_before_utc > now:
         return f"it begins on {first.not_valid_before_utc:%Y-%m-%d}"
     return None
+
+
+def ended(pem: bytes, now: datetime) -> str | None:
+    """Why a certificate is good no more, or None."""
+    end = x509.load_pem_x509_certificates(pem)[0].not_valid_after_utc
+    return f"its last day is {end:%Y-%m-%d}" if end <= now else None
 
 
 def to_renew(pem: bytes, names: Sequence[str], now: datetime) -> str | None:

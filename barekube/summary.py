@@ -69,7 +69,7 @@ class HostRun:
     would_change: int = 0
     # The sentences that it was refused with.
     refused: Sequence[str] = ()
-    # Only in a preview: what is not well, and no change of this host mends.
+    # What is not well, and no change of this host mends.
     unwell: Sequence[str] = ()
     # Each line that was said of it.
     said: Sequence[str] = ()
@@ -127,10 +127,10 @@ def outcome(host: HostRun, run: Run) -> tuple[Outcome, str]:
             return Outcome.NOT_FINISHED, ""
         if host.refused:
             return Outcome.REFUSED, "; ".join(host.refused)
-        if host.unwell and not host.would_change:
-            return Outcome.UNWELL, "; ".join(host.unwell)
     elif not run.executed or any(each.succeeded is None for each in host.operations):
         return Outcome.NOT_FINISHED, ""
+    if host.unwell and not changes(host, run):
+        return Outcome.UNWELL, "; ".join(host.unwell)
     return (Outcome.CHANGED if changes(host, run) else Outcome.UNCHANGED), ""
 
 
@@ -238,6 +238,8 @@ def duration(seconds: float) -> str:
 
 def next_command(run: Run) -> list[str]:
     """The one command to go on with, and why."""
+    if not run.hosts:
+        return []
     bad = [n for n, host in run.hosts.items() if outcome(host, run)[0] in _BAD]
     if not run.executed and not run.preview:
         bad = [name for name, host in run.hosts.items() if host.failed or not host.connected]

@@ -96,8 +96,9 @@ def _apart(
         labels = {each.metadata.name: each.metadata.labels for each in api.core.list_node().items}
     except Trouble as trouble:
         silent = str(trouble)
-    if problems := wrong(cluster, directories, certificates, labels):
-        yield from refuse(*problems)
+    problems, outdated = wrong(cluster, directories, certificates, labels)
+    if problems or outdated:
+        yield from refuse(*problems, *outdated)
         return False
     if silent and not to_come("control_plane"):
         yield from without_api(silent)
@@ -110,8 +111,9 @@ def wrong(
     directories: Sequence[Path],
     certificates: Mapping[str, Pair],
     labels: Mapping[str, Mapping[str, str]],
-) -> list[str]:
-    """What speaks against the doors, by the files of this machine and the nodes' labels."""
+) -> tuple[list[str], list[str]]:
+    """What speaks against the doors, by the files of this machine and the nodes' labels; and the
+    certificates that only have ended."""
     result = []
     try:
         documents = [each for directory in directories for _, each in manifests.read(directory)]
@@ -120,14 +122,20 @@ def wrong(
         result += door_manifests.claimed_twice(documents, labels)
     except manifests.BadManifest as error:
         result = [str(error)]
-    return result + fit(certificates)[1]
+    _, problems, outdated = fit(cluster, certificates)
+    return result + problems, outdated
 
 
-def fit(certificates: Mapping[str, Pair]) -> tuple[dict[str, tuple[bytes, bytes]], list[str]]:
+def fit(
+    cluster: Cluster, certificates: Mapping[str, Pair]
+) -> tuple[dict[str, tuple[bytes, bytes]], list[str], list[str]]:
     """The user's certificates that are good, each with its key, by door; a sentence for each that
-    is not."""
-    good, problems = {}, []
-    for door, pair in certificates.items():
+    is no use, and for each that only has ended. Those of a door that nobody carries are not looked
+    at."""
+    good, problems, outdated = {}, [], []
+    now = datetime.now(UTC)
+    wanted = {door: certificates[door] for door in doors.of(cluster) if door in certificates}
+    for door, pair in wanted.items():
         where = f"group_data: door_certificates, {door}"
         try:
             pem, key = (Path(each).expanduser().read_bytes() for each in pair)
@@ -135,14 +143,18 @@ def fit(certificates: Mapping[str, Pair]) -> tuple[dict[str, tuple[bytes, bytes]
             pem.decode(), key.decode()
         except OSError as error:
             problems.append(f"{where}, {error.filename}: {error.strerror}; correct the path")
+        except RuntimeError:
+            problems.append(f"{where}: {' or '.join(pair)} is in nobody's home; correct the path")
         except UnicodeDecodeError:
             problems.append(f"{where}, {pair[0]}: it is not in PEM, or its key; convert it")
         else:
-            if fault := doors.unfit(pem, key, datetime.now(UTC)):
+            if fault := doors.unfit(pem, key, now):
                 problems.append(f"{where}, {pair[0]}: {fault}; give it another one")
+            elif fault := doors.ended(pem, now):
+                outdated.append(f"{where}, {pair[0]}: {fault}; give it another one")
             else:
                 good[door] = pem, key
-    return good, problems
+    return good, problems, outdated
 
 
 @operation()
@@ -166,9 +178,9 @@ def _secrets(cluster: Cluster, certificates: Mapping[str, Pair]) -> Generator[Py
             return
         api = None
     # Looked at here too: whoever acts here may be another host than the one that was refused.
-    own, problems = fit(certificates)
-    if problems:
-        yield from refuse(*problems)
+    own, problems, outdated = fit(cluster, certificates)
+    if problems or outdated:
+        yield from refuse(*problems, *outdated)
         return
     todo = []
     for door in doors.of(cluster):

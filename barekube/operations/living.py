@@ -25,6 +25,7 @@ from barekube.operations.order import (
     acts_for_the_cluster,
     answering,
     changing,
+    led_by,
     refuse,
     to_come,
     wait,
@@ -76,6 +77,8 @@ def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
             host.log(f"{', '.join(away)}: not reached; nothing is created or changed in its place")
         host.noop("another control plane does it")
         return
+    # What is refused here, none of the others goes on past.
+    led_by(acting[0])
     api = _api(cluster)
     if api is None:
         return
@@ -287,7 +290,8 @@ def _kubelet(cluster: Cluster) -> Generator[PyinfraCommand]:
     looked = host.get_fact(Machine, files=[KUBELET_FILE])
     if looked is None or KUBELET_FILE not in looked.files:
         if looked is None or state.is_executing:
-            yield from refuse(f"{KUBELET_FILE} cannot be read; run deploys/workers.py first")
+            stage = cluster.node(host.name).stage
+            yield from refuse(f"{KUBELET_FILE} cannot be read; run deploys/{stage}.py first")
         return
     wanted = kubeadm_config.kubelet_configuration(cluster)
     stored, noted = _stored(api, living.KUBELET)

@@ -4,13 +4,12 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-import yaml
 from pyinfra import host, state
 from pyinfra.api import Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import living, nodes, weave
+from barekube import nodes, weave
 from barekube.api import Trouble
 from barekube.cluster import Cluster
 from barekube.facts.weave import WeaveReport
@@ -41,20 +40,10 @@ def applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
 def _applied(cluster: Cluster, directory: Path) -> Generator[PyinfraCommand]:
     if not leads():
         return
-    if wrong := _other_range(cluster):
+    if wrong := objects.other_range(cluster):
         yield from refuse(wrong)
         return
     yield from objects.applied(cluster, [directory])
-
-
-def _other_range(cluster: Cluster) -> str | None:
-    try:
-        api = cluster_api.connect(cluster)
-    except Trouble:
-        return None  # What follows says so.
-    there = api.core.read_namespaced_config_map(living.CLUSTER.config_map, "kube-system").data
-    known = living.range_of(yaml.safe_load(there[living.CLUSTER.key]))
-    return living.other_range(known, cluster.pod_network)
 
 
 @operation()
@@ -74,8 +63,9 @@ def _ready(cluster: Cluster) -> Generator[PyinfraCommand]:
         yield from without_api(str(trouble))
         return
     node = nodes.lookup(api, host.name)
-    if node is None and not to_come("workers"):
-        yield from refuse(f"{host.name} is not in the cluster; run deploys/workers.py first")
+    stage = cluster.node(host.name).stage
+    if node is None and not to_come(stage):
+        yield from refuse(f"{host.name} is not in the cluster; run deploys/{stage}.py first")
         return
     if node is not None and nodes.is_ready(node):
         host.noop(f"node {host.name} is Ready")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import yaml
 from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
@@ -15,7 +16,7 @@ from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import manifests, nodes, objects
+from barekube import living, manifests, nodes, objects
 from barekube.api import Api, Trouble, found, phrase
 from barekube.cluster import Cluster
 from barekube.operations.order import (
@@ -162,6 +163,18 @@ def _sent(api: Api, document: manifests.Object) -> str | None:
     return None
 
 
+def other_range(cluster: Cluster) -> str | None:
+    """A sentence if the pod network's manifests have another range of pods than the one that the
+    cluster was made with."""
+    try:
+        api = cluster_api.connect(cluster)
+    except Trouble:
+        return None  # What follows says so.
+    there = api.core.read_namespaced_config_map(living.CLUSTER.config_map, "kube-system").data
+    known = living.range_of(yaml.safe_load(there[living.CLUSTER.key]))
+    return living.other_range(known, cluster.pod_network)
+
+
 @operation()
 def password(
     cluster: Cluster, secret: str, key: str, used_by: str, directories: Sequence[Path]
@@ -170,7 +183,8 @@ def password(
 
     `used_by` is the DaemonSet that runs with it: where that is there and the Secret is not, a new
     one would split it. `--data password=<secret>` makes a new one. None is made where the API
-    refuses the manifests of `directories`, which come next. No remote command.
+    refuses the manifests of `directories`, which come next, or their range of pods is another one.
+    No remote command.
     """
     yield from answering(_password(cluster, secret, key, used_by, directories))
 
@@ -206,6 +220,9 @@ def _password(
             f" it, or make a new one with --data password={name} (pods do not reach each other"
             " until the last node has it)"
         )
+        return
+    if wrong := other_range(cluster):
+        yield from refuse(wrong)
         return
     documents = [each for directory in directories for each in manifests.read(directory)]
     _, troubles = objects.compared(api, documents, [], executing=state.is_executing)

@@ -1,6 +1,5 @@
 """What keeps operations in order: barriers, refusals, and who acts for the cluster."""
 
-import contextlib
 import shlex
 import time
 from collections.abc import Callable, Generator
@@ -12,6 +11,7 @@ from gevent.lock import RLock
 from pyinfra import host, inventory, state
 from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.exceptions import DeployError
 
 from barekube import api as cluster_api
 from barekube import lease, settings
@@ -35,8 +35,8 @@ refused: dict[str, list[str]] = {}
 _ended: set[str] = set()
 # The stages that a preview has come to the end of, or to a barrier in, by host.
 _passed: set[tuple[str, str]] = set()
-# What a preview found that is not well, and that no command would change, by host.
-unwell: dict[str, list[str]] = {}
+# What is not well, and no command changes, by host: found while preparing, and while executing.
+unwell: dict[tuple[bool, str], list[str]] = {}
 
 
 @operation()
@@ -100,19 +100,20 @@ def exclusively(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
 
 def _another_run() -> str | None:
     """A sentence that names the run that changes the cluster, if it is not this one."""
-    with contextlib.suppress(*API_ERRORS):
-        with _looking:
-            if not _looked_for:
-                _looked_for.append(True)
-                cluster_api.connect(settings.cluster())
-        if api := cluster_api.opened():
-            return persistently(lease.take, api)
+    with _looking:
+        if not _none_to_see:
+            try:
+                api = cluster_api.opened() or cluster_api.connect(settings.cluster())
+                return persistently(lease.take, api)
+            except (*API_ERRORS, DeployError):
+                _none_to_see.append(True)
     return None
 
 
-# Whether this run has looked for an API though no step needed one: once, for on bare machines, or
-# while it is down, each look takes a command for each control plane.
-_looked_for: list[bool] = []
+# Whether this run has looked in vain for an API that no step needed, or for the Lease in it: once,
+# for on bare machines each look takes a command for each control plane, and beside an etcd that is
+# down half a minute, longer than a firewall that is being tried waits for its next step.
+_none_to_see: list[bool] = []
 _looking = RLock()
 
 
@@ -182,7 +183,7 @@ def warn(sentence: str) -> None:
     """Say what is not well and no command mends; in a preview drift.py takes it for trouble."""
     host.log(sentence)
     if not state.is_executing:
-        unwell.setdefault(host.name, []).append(sentence)
+        unwell.setdefault((False, host.name), []).append(sentence)
 
 
 def waited_for(
@@ -237,9 +238,21 @@ def leads() -> bool:
 
     Where it fails nobody goes on in its place, past what it was refused or could not do.
     """
-    if acts_for_the_cluster():
-        _leader.setdefault(state.is_executing, host.name)
-    mine = _leader.get(state.is_executing) == host.name
-    if not mine:
-        host.noop("another host of this run does it")
-    return mine
+    acts = acts_for_the_cluster()
+    leader = led_by(host) if acts else _leader.get(state.is_executing)
+    if leader == host.name:
+        return True
+    why = "another host of this run does it"
+    if leader and leader not in [each.name for each in state.active_hosts]:
+        why = f"{leader} failed, so that this is not done; mend it, or --exclude it"
+        said = unwell.setdefault((state.is_executing, host.name), [])
+        if acts and why not in said:
+            host.log(why)
+            said.append(why)
+    host.noop(why)
+    return False
+
+
+def led_by(first: Host) -> str:
+    """The name of the host that leads this run: `first`, if none has begun before."""
+    return _leader.setdefault(state.is_executing, first.name)

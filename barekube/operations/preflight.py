@@ -20,8 +20,9 @@ from barekube.preflight import Checkup, Wanted
 # What each host said: once while preparing, once while executing.
 _said: dict[tuple[bool, str], Checkup | None] = {}
 _findings: dict[tuple[bool, str], list[str]] = {}
-# What the files of this machine have that is no use, found out at the same times.
-_of_the_site: dict[bool, list[str]] = {}
+# What the files of this machine have that is no use, and what has only ended, found out at the
+# same times.
+_of_the_site: dict[bool, tuple[list[str], list[str]]] = {}
 _locks: dict[str, RLock] = {}
 
 
@@ -194,7 +195,7 @@ def passed(
     """No host has a finding; if one has, all stop, so that nothing is changed anywhere.
 
     What `directories`, of the doors' manifests, and the files of `certificates` have is found on
-    the first host.
+    the first host. A certificate that only has ended keeps no machine from being mended.
     """
     active = [each for each in settings.hosts() if each in state.active_hosts]
     said = {each.name: _ask(each) for each in active}
@@ -204,9 +205,13 @@ def passed(
     phase = state.is_executing
     if phase not in _of_the_site:
         found = door_operations.wrong(cluster, directories, certificates, {})
-        _of_the_site[phase] = found if cluster.workers else []
+        _of_the_site[phase] = found if cluster.workers else ([], [])
     all_found = {name: [*_findings[phase, name], *between.get(name, [])] for name in said}
-    all_found[active[0].name] += _of_the_site[phase]
+    problems, outdated = _of_the_site[phase]
+    all_found[active[0].name] += problems
+    if host.name == active[0].name:
+        for sentence in outdated:
+            host.log(f"warning, for ingress.py will not take it: {sentence}")
     mine = all_found.get(host.name, [])
     others = sorted(name for name, found in all_found.items() if found and name != host.name)
     if mine:

@@ -69,7 +69,8 @@ def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | No
     api = cluster_api.connect(cluster)
     node = nodes.lookup(api, host.name)
     if node is None:
-        host.log(f"{host.name} is not in the cluster; run deploys/workers.py first")
+        stage = cluster.node(host.name).stage
+        host.log(f"{host.name} is not in the cluster; run deploys/{stage}.py first")
         return False
     began.append(renewed(api, host.name))
     if not node.spec.unschedulable:

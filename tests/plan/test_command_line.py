@@ -297,6 +297,40 @@ def test_without_y_and_without_anybody_to_ask_nothing_is_done(pyinfra: Pyinfra) 
     assert done.status == 1
 
 
+_STUMBLES = """
+from pyinfra.api import operation
+
+
+@operation()
+def stumble():
+    raise KeyError("client-key-data")
+    yield
+
+
+stumble(name="Stumble")
+"""
+
+
+def test_an_error_that_nobody_expected_is_in_the_document_and_ends_with_the_summary(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    (tmp_path / "stumble.py").write_text(_STUMBLES)
+    done = pyinfra(_BARE, str(tmp_path / "stumble.py"), "--dry", "--json")
+    summary = json.loads(done.stdout)["summary"]
+    assert summary["problems"] == ["KeyError: 'client-key-data'"]
+    assert done.summary[0] == "not finished:  3: @fake/cp-1, @fake/w-1, @fake/w-2"
+    assert done.stderr.count("Traceback") == 1
+    assert done.status == summary["status"] == 1
+
+
+def test_a_command_that_was_given_to_exec_was_run_and_is_no_preview(pyinfra: Pyinfra) -> None:
+    done = pyinfra(_BARE, "--json", "exec", "--", "true")
+    summary = json.loads(done.stdout)["summary"]
+    assert (summary["preview"], summary["next"]) == (False, [])
+    assert done.summary == ["changed:       3: @fake/cp-1 (1), @fake/w-1 (1), @fake/w-2 (1)"]
+    assert done.status == 0
+
+
 def test_an_error_of_the_command_line_is_shown_once(pyinfra: Pyinfra) -> None:
     done = pyinfra(_BARE, "deploys/no_such_stage.py")
     assert done.stderr.count("No deploy file") == 1

@@ -2,10 +2,12 @@
 
 import shutil
 from base64 import b64encode
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from barekube import doors
 from tests.plan import machines
 from tests.plan.conftest import Pyinfra, Result
 
@@ -480,6 +482,8 @@ _MOVED = (
     " `address` back, from {}, or take it out with deploys/remove_node.py --data node=@fake/{}"
     " and run deploys/site.py then"
 )
+# What the next host says, in the run, of what that one was to do.
+_LEFT = "@fake/cp-1 failed, so that this is not done; mend it, or --exclude it"
 _OTHERS = "nothing is changed here while {} has problems"
 
 
@@ -520,7 +524,7 @@ def test_another_range_of_pods_is_refused_by_name_and_by_no_host_applied(
     # The stand-in of the API would fail the host that applies anything.
     done = pyinfra(*words, *(options or ["-y"]), api=True)
     for host, sentence in zip(("cp-1", "w-1", "w-2"), said, strict=True):
-        assert (_said(done, host) or [""])[0] == sentence
+        assert [*(each for each in _said(done, host) if each != _LEFT), ""][0] == sentence
     assert done.status == 1
     assert done.changing_commands == []
     assert "Traceback" not in done.stderr
@@ -579,21 +583,64 @@ def test_what_the_api_refuses_is_named_and_nothing_of_the_stage_is_applied(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        (["--dry"], ["as wanted:     2: @fake/w-1, @fake/w-2"]),
+        ([], ["unchanged:     1: @fake/w-2", f"not well:      1: @fake/w-1: {_LEFT}"]),
+    ],
+    ids=["preview", "run"],
+)
+def test_nobody_goes_on_past_what_the_control_plane_was_refused(
+    pyinfra: Pyinfra, tmp_path: Path, options: list[str], left: list[str]
+) -> None:
+    group_data = _manifests(tmp_path, a_new=_MAP.format(kind="ConfigMap", name="new", rest=""))
+    group_data += "service_network = '10.112.0.0/12'\n"
+    stages = ["deploys/control_plane.py", "deploys/network.py"]
+    # The stand-in would fail the host that applies anything.
+    done = _run(pyinfra, tmp_path, _AS_THEY_ARE, group_data, *stages, *options, api=True)
+    assert _said(done, "cp-1")[0].startswith("networking.serviceSubnet of the cluster is")
+    assert [line for line in done.summary if "@fake/w-" in line] == left
+    assert done.status == 1
+
+
 def test_preflight_judges_the_doors_manifests_and_certificates_beside_the_hosts(
     pyinfra: Pyinfra, tmp_path: Path
 ) -> None:
     """The public door's policy leaves out Weave's range, and the pods' here is another one."""
     worker = _WORKER.format(said={"cgroup": "tmpfs"}, answers={})
-    group_data = 'door_certificates = {"internal": ("/nowhere/a.pem", "/nowhere/a.key")}\n'
+    group_data = (
+        'door_certificates = {"public": ("/nowhere/a.pem", "/nowhere/a.key"),'
+        ' "internal": ("/carried/by", "/nobody")}\n'
+    )
     done = _run(pyinfra, tmp_path, f"{_ONE_MASTER}{worker}edge = ['@fake/w-1']\n", group_data)
     assert _said(done, "cp-1") == [
         "the public door's policy lets it reach pods by an ipBlock; name 10.244.0.0/16 in its"
         " except (IPALLOC_RANGE of the network's manifest)",
-        "group_data: door_certificates, internal, /nowhere/a.pem: No such file or directory;"
+        "group_data: door_certificates, public, /nowhere/a.pem: No such file or directory;"
         " correct the path",
     ]
     assert _said(done, "w-1")[0].startswith("it runs cgroup v1")
     assert done.status == 1
+
+
+def test_a_certificate_that_has_ended_keeps_no_machine_from_being_mended(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    files = [str(tmp_path / "a.pem"), str(tmp_path / "a.key")]
+    made = doors.certificate(["a.example"], datetime.now(UTC) - timedelta(days=400))
+    for path, content in zip(files, made, strict=True):
+        Path(path).write_bytes(content)
+    worker = _WORKER.format(said={}, answers={})
+    group_data = f'door_certificates = {{"internal": {tuple(files)}}}\n'
+    done = _run(pyinfra, tmp_path, f"{_ONE_MASTER}{worker}", group_data)
+    assert _said(done, "cp-1") == [
+        "warning, for ingress.py will not take it: group_data: door_certificates, internal,"
+        f" {files[0]}: its last day is {datetime.now(UTC) - timedelta(days=3):%Y-%m-%d}; give it"
+        " another one"
+    ]
+    assert _said(done, "w-1") == []
+    assert done.status == 0
 
 
 @pytest.mark.parametrize("options", [["--dry"], ["-y"]])
@@ -674,7 +721,8 @@ def test_doors_that_are_refused_are_applied_by_no_other_host(
     converged = "tests/plan/inventory_converged.py"
     done = pyinfra(converged, "deploys/ingress.py", "-y", *data, api=True)
     # The stand-in would fail the host that applies anything.
-    assert done.summary[:2] == [
-        "unchanged:     2: @fake/w-1, @fake/w-2",
+    assert done.summary[:3] == [
+        "unchanged:     1: @fake/w-2",
         "failed:        1: @fake/cp-1 (at 'Apply the doors')",
+        f"not well:      1: @fake/w-1: {_LEFT}",
     ]

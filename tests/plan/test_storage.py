@@ -8,7 +8,7 @@ import pytest
 
 from tests.plan import machines
 from tests.plan.conftest import Pyinfra
-from tests.plan.test_refusals import _run, _said
+from tests.plan.test_refusals import _LEFT, _run, _said
 
 DISK = "/dev/disk/by-id/ata-X_1"
 _CLUSTER = """\
@@ -118,7 +118,7 @@ def test_a_lost_file_of_rooks_ends_the_stage_before_anything_is_applied(
         f"Rook's {name} v1 cannot be fetched from http://127.0.0.1:9/{name}.yaml (MaxRetryError);"
         f" put it at {lost} yourself"
     ]
-    assert _said(done, "w-1") == []
+    assert _said(done, "w-1") == [_LEFT]
     assert done.status == 1
     assert done.changing_commands == []
     assert "Traceback" not in done.stderr

@@ -31,7 +31,7 @@ from pyinfra import inventory
 
 import barekube.api
 import barekube.operations.doors
-from barekube import doors, kubeadm_config, living, manifests, settings, versions
+from barekube import doors, kubeadm_config, lease, living, manifests, settings, versions
 from barekube.operations import upgradable
 from tests.plan import machines
 
@@ -206,6 +206,7 @@ def _opened() -> SimpleNamespace:
 
 if __name__ == "__main__":
     barekube.api.connect = connect  # type: ignore[assignment]
+    setattr(lease, "take", MagicMock(return_value=None))  # noqa: B010 - nobody else has it
     barekube.operations.doors.ask = MagicMock()
     # Whose metrics are empty.
     setattr(upgradable, "Api", MagicMock())  # noqa: B010 - it is imported there

@@ -19,4 +19,10 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def no_api(monkeypatch: pytest.MonkeyPatch) -> None:
     """An operation that needs no API has looked for one, and there is none."""
-    monkeypatch.setattr(order, "_looked_for", [True])
+    monkeypatch.setattr(order, "_none_to_see", [True])
+
+
+@pytest.fixture(autouse=True)
+def no_leader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No host has begun to change the cluster."""
+    monkeypatch.setattr(order, "_leader", {})

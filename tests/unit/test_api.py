@@ -42,16 +42,43 @@ def test_what_kinds_there_are_is_kept_on_disk_until_the_exit_and_no_longer(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def _admin(**fields: str) -> str:
+    """An admin.conf with these fields; an empty one is not in it."""
+    coded = base64.b64encode(b"pem").decode()
+    names = ("certificate_authority", "client_certificate", "client_key")
+    said = {**dict.fromkeys(names, coded), **fields}
+    data = {f"{name.replace('_', '-')}-data": text for name, text in said.items() if text}
+    known = {"server": "https://api.home:6443", **data}
+    return yaml.safe_dump({"clusters": [{"cluster": known}], "users": [{"user": data}]})
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        pytest.param(_admin(client_key=""), id="before the key"),
+        pytest.param(_admin(client_key="LS0tL"), id="within the key"),
+        pytest.param(_admin(client_certificate="LS0tL"), id="a certificate that is none"),
+        pytest.param(_admin(certificate_authority="LS0tL"), id="an authority that is none"),
+    ],
+)
+def test_an_admin_conf_that_a_power_cut_has_shortened_is_said_to_be_damaged(
+    monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    monkeypatch.setattr(remote, "read_secret", lambda host, path: cut)
+    monkeypatch.setattr(api, "Tunnel", MagicMock())
+    host: Any = SimpleNamespace(name="cp-1")
+    with pytest.raises(api.Trouble, match=r"^cp-1: /etc/kubernetes/admin.conf is damaged$"):
+        api.Api(host, HOME)
+
+
 def test_the_api_is_looked_for_where_the_living_cluster_has_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    authority = base64.b64encode(b"ca").decode()
-    known = {"server": "https://api.home:6443", "certificate-authority-data": authority}
-    admin = yaml.safe_dump({"users": [{"user": {}}], "clusters": [{"cluster": known}]})
+    admin = _admin()
     tunnels = MagicMock()
     monkeypatch.setattr(remote, "read_secret", lambda host, path: admin)
     monkeypatch.setattr(api, "Tunnel", tunnels)
-    monkeypatch.setattr(api, "_context", lambda ca, user: None)
+    monkeypatch.setattr(api, "_context", lambda ca, pair: None)
     host: Any = SimpleNamespace(name="cp-1")
     changed = replace(HOME, api_name="k8s.home", api_port=7443)
     assert api.Api(host, HOME).moved is None

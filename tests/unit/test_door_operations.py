@@ -143,6 +143,22 @@ def test_a_users_certificate_that_is_no_use_is_written_by_no_host(
     assert done.logs == [f"group_data: door_certificates, internal, {tmp_path / file}: {why}"]
 
 
+def test_a_path_in_nobodys_home_is_said(secrets: Callable[..., Outcome]) -> None:
+    done = secrets(None, {"internal": ("~nosuch/x.pem", "x.key")})
+    assert done.commands == ["false"]
+    assert done.logs == [
+        "group_data: door_certificates, internal: ~nosuch/x.pem or x.key is in nobody's home;"
+        " correct the path"
+    ]
+
+
+def test_the_certificate_of_a_door_that_nobody_carries_is_not_looked_at(
+    secrets: Callable[..., Outcome],
+) -> None:
+    done = secrets(_secret(MADE, own=False), {"public": ("/nowhere/x.pem", "/nowhere/x.key")})
+    assert (done.commands, done.logs) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("live", "own", "why"),
     [

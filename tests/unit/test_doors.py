@@ -75,7 +75,7 @@ def test_a_self_made_certificate_is_renewed_in_its_last_month_or_for_other_names
     later = NOW + timedelta(days=368)
     assert doors.to_renew(pem, ["cluster.internal"], later) == "it ends on 2027-12-25"
     assert doors.to_renew(pem, ["a", "b"], NOW) == "it is not for a, b"
-    assert doors.unfit(pem, key, NOW + timedelta(days=398)) == "its last day is 2027-12-25"
+    assert doors.ended(pem, NOW + timedelta(days=398)) == "its last day is 2027-12-25"
     assert doors.unfit(pem, key, NOW - timedelta(days=1)) == "it begins on 2026-11-23"
 
 

@@ -2,11 +2,15 @@
 
 import os
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kubernetes import client as k8s
+from kubernetes.client.exceptions import ApiException
+from pyinfra.api.exceptions import DeployError
 
 import barekube.api
 from barekube import lease, settings
@@ -79,23 +83,44 @@ def test_a_run_goes_on_where_it_can_write_no_file_of_its_own(runs: Path) -> None
     assert lease.others() == []
 
 
-def _files(monkeypatch: pytest.MonkeyPatch, there: str, *, api: bool) -> tuple[Outcome, list[str]]:
+def _files(
+    monkeypatch: pytest.MonkeyPatch,
+    there: str,
+    *,
+    api: bool,
+    opened: Sequence[str] = (),
+    etcd: bool = True,
+    site: str = "",
+) -> tuple[Outcome, list[str]]:
     """A stage that needs no API, twice on a host with this file, while another run holds the Lease
-    of a cluster whose API answers, or does not; and how often the API was looked for."""
+    of a cluster whose API answers, or does not; and what was looked for. `etcd`: it answers;
+    `site`: what is wrong with group_data."""
     looks: list[str] = []
-    opened: list[str] = []
+    connections = list(opened)
 
-    def connect(cluster: object) -> None:
+    def connect(cluster: object) -> str:
         looks.append("look")
         if not api:
             raise Trouble("cp-1: its API does not answer")
-        opened.append("the API")
+        connections.append("the API")
+        return "the API"
 
-    monkeypatch.setattr(order, "_looked_for", [])
-    monkeypatch.setattr(settings, "cluster", lambda: None)
+    def take(api: object) -> str:
+        if not etcd:
+            looks.append("take")
+            raise ApiException(503)
+        return "you@there changes this cluster now"
+
+    def cluster() -> None:
+        if site:
+            raise DeployError(site)
+
+    monkeypatch.setattr(order, "_none_to_see", [])
+    monkeypatch.setattr(order, "_PASSING", -1)
+    monkeypatch.setattr(settings, "cluster", cluster)
     monkeypatch.setattr(barekube.api, "connect", connect)
-    monkeypatch.setattr(barekube.api, "opened", lambda: next(iter(opened), None))
-    monkeypatch.setattr(lease, "take", lambda api: "you@there changes this cluster now")
+    monkeypatch.setattr(barekube.api, "opened", lambda: next(iter(connections), None))
+    monkeypatch.setattr(lease, "take", take)
     answers: Answers = {"Machine": Machine(files={"/etc/motd": there}).answer()}
     wanted = [TextFile("/etc/motd", "hello\n")]
     outcome(files.texts, wanted, answers=answers)
@@ -111,13 +136,29 @@ def test_a_host_is_not_changed_while_another_run_changes_its_cluster(
     assert looks == ["look"]
 
 
-def test_a_host_is_mended_while_the_api_is_down_which_is_looked_for_once_a_run(
+def test_the_api_that_a_run_has_opened_is_the_one_whose_lease_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    result, looks = _files(monkeypatch, "old\n", api=False)
+    """To look again may bring back the control plane that is to leave."""
+    result, looks = _files(monkeypatch, "old\n", api=True, opened=["another one"])
+    assert (result.commands, looks) == (["false"], [])
+
+
+@pytest.mark.parametrize(
+    ("answers", "looked"),
+    [
+        pytest.param({"api": False}, ["look"], id="the API is down"),
+        pytest.param({"api": True, "etcd": False}, ["look", "take"], id="only its etcd is"),
+        pytest.param({"api": True, "site": "overlap"}, [], id="group_data says where no more"),
+    ],
+)
+def test_a_host_is_mended_while_the_api_is_down_which_is_looked_for_once_a_run(
+    monkeypatch: pytest.MonkeyPatch, answers: dict[str, Any], looked: list[str]
+) -> None:
+    result, looks = _files(monkeypatch, "old\n", **answers)
     assert len(result.commands) == 1
     assert "mv /etc/.motd.new /etc/motd" in result.commands[0]
-    assert looks == ["look"]
+    assert looks == looked
 
 
 def test_a_host_that_is_as_wanted_looks_for_no_api(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ from barekube.operations import order
 from tests.unit.harness import FakeHost
 
 
-def test_after_the_one_that_changes_the_cluster_has_failed_the_next_only_looks_and_cleans_up(
+def test_after_the_one_that_changes_the_cluster_has_failed_the_next_only_looks_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(order, "_leader", {})
+    monkeypatch.setattr(order, "unwell", {})
     lost, first, second = (FakeHost(name, {}, {}) for name in ("cp-1", "cp-2", "w-1"))
     state = SimpleNamespace(is_executing=True, active_hosts={first, second})
 
@@ -23,5 +23,8 @@ def test_after_the_one_that_changes_the_cluster_has_failed_the_next_only_looks_a
     # One that was never reached holds nobody up.
     assert (asked(second), asked(first)) == ((False, False), (True, True))
     state.active_hosts.remove(first)
-    assert asked(second) == (False, True)
-    assert second.noops == ["another host of this run does it"] * 2
+    assert asked(second) == asked(second) == (False, True)
+    why = "cp-2 failed, so that this is not done; mend it, or --exclude it"
+    assert second.noops == ["another host of this run does it", why, why]
+    assert second.logs == [why]
+    assert order.unwell == {(True, "w-1"): [why]}

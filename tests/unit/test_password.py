@@ -1,6 +1,7 @@
 """The pod network's password: made once, kept, changed when asked for; and who runs with it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,8 +86,10 @@ def _api(
         )
         for name in pods or ()
     ]
+    made_with = {"ClusterConfiguration": "networking: {podSubnet: 10.32.0.0/12}"}
     core = SimpleNamespace(
         read_namespaced_secret=read_secret,
+        read_namespaced_config_map=lambda name, space: SimpleNamespace(data=made_with),
         list_namespaced_pod=lambda space, label_selector: SimpleNamespace(items=there),
         list_node=lambda: SimpleNamespace(items=nodes),
     )
@@ -112,11 +115,17 @@ def _connected(
     monkeypatch.setattr(live_objects, "compared", lambda *given, executing: ([], troubles))
 
 
-def _password(monkeypatch: pytest.MonkeyPatch, api: Any, asked: str = "", **more: Any) -> Outcome:  # noqa: ANN401
+def _password(
+    monkeypatch: pytest.MonkeyPatch,
+    api: Any,  # noqa: ANN401
+    asked: str = "",
+    cluster: Cluster = CLUSTER,
+    **more: Any,  # noqa: ANN401
+) -> Outcome:
     _connected(monkeypatch, api, **more)
     return outcome(
         objects.password,
-        CLUSTER,
+        cluster,
         weave.SECRET,
         weave.SECRET_KEY,
         weave.DAEMON_SET,
@@ -209,6 +218,19 @@ def test_no_password_is_made_where_the_api_refuses_what_comes_next(
     assert _password(monkeypatch, api, asked, troubles=troubles) == Outcome(
         commands=["false"], logs=troubles
     )
+
+
+@pytest.mark.parametrize("asked", ["", "weave-password"])
+def test_no_password_is_made_where_the_manifests_have_another_range_of_pods(
+    monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """What would restart the DaemonSet with it comes after what is refused."""
+    api = _api(KEPT, pods=RUNS) if asked else _api()
+    other = replace(CLUSTER, pod_network="10.48.0.0/12")
+    done = _password(monkeypatch, api, asked, other)
+    assert done.commands == ["false"]
+    assert "10.48.0.0/12" in done.logs[0]
+    assert len(done.logs) == 1
 
 
 def test_one_host_makes_the_password_for_all(monkeypatch: pytest.MonkeyPatch) -> None:

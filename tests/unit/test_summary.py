@@ -52,6 +52,17 @@ def test_hosts_that_are_not_well_are_all_named_and_the_next_run_is_limited_to_th
     ]
 
 
+def test_a_host_that_could_not_do_what_another_one_led_is_not_called_unchanged() -> None:
+    idle = replace(_UNCHANGED, unwell=["cp-1 failed, so that this is not done"])
+    run = replace(_RUN, hosts={"cp-1": _FAILED, "w-1": idle, "w-2": _UNCHANGED})
+    assert summary.status(run) == 1
+    assert summary.lines(run)[:3] == [
+        "unchanged:     1: w-2",
+        "failed:        1: cp-1 (at 'a')",
+        "not well:      1: w-1: cp-1 failed, so that this is not done",
+    ]
+
+
 def test_a_host_that_lost_its_power_is_said_to_answer_no_more() -> None:
     run = replace(_RUN, hosts={"cp-1": _CHANGED, "w-1": replace(_FAILED, lost=True)})
     assert summary.lines(run)[1] == (
@@ -132,6 +143,7 @@ def test_a_run_without_hosts_is_a_failure() -> None:
     assert summary.lines(run) == [
         "no host is in this run; look at --limit, --exclude and the inventory"
     ]
+    assert json.loads(summary.with_plan("", run))["summary"]["next"] == []
 
 
 def test_many_well_hosts_are_shortened_and_failed_ones_are_not() -> None:
