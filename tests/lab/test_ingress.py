@@ -5,17 +5,21 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from barekube import doors
 from lab import pod_network
 from lab.hosts import GATEWAY, Host, load
 from lab.wires import inside
-from tests.lab.conftest import Run
+from tests.lab.conftest import Deploy, Run
 
 INTERNAL, PUBLIC = load().host("worker-1"), load().host("worker-2")
 _APPLICATIONS = ("manifests/smoke/smoke.yaml", "manifests/smoke/public/smoke.yaml")
@@ -240,6 +244,65 @@ def test_a_door_shows_the_certificate_of_its_secret(
     kept = base64.b64decode(secret["data"]["tls.crt"]).decode()
     shown = "\n".join(_tls(host.address, "443", "TLSv1_2")[1:])
     assert shown.strip() == kept.strip()
+
+
+def _users(directory: Path, name: str, days: int) -> tuple[str, str]:
+    """The files of a certificate of the user's, which ends in so many days, and of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    site = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "site")])
+    now = datetime.now(UTC)
+    begin, end = now - timedelta(days=30), now + timedelta(days=days)
+    made = x509.CertificateBuilder(site, site, key.public_key(), 1, begin, end)
+    pem = serialization.Encoding.PEM
+    bare, plain = serialization.NoEncryption(), serialization.PrivateFormat.PKCS8
+    files = directory / f"{name}.pem", directory / f"{name}.key"
+    files[0].write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
+    files[1].write_bytes(key.private_bytes(pem, plain, bare))
+    return str(files[0]), str(files[1])
+
+
+def test_a_users_certificate_is_shown_and_insisted_on_and_one_that_is_no_use_is_refused_by_name(
+    deploy: Deploy, applications: list[str], tmp_path: Path
+) -> None:
+    good, ended = _users(tmp_path, "good", 90), _users(tmp_path, "ended", -1)
+    name, address = "smoke.example.com", PUBLIC.address
+
+    def stage(*pair: str) -> Run:
+        (tmp_path / "all.py").write_text(f"door_certificates = {{'public': {pair}}}\n")
+        return deploy("deploys/ingress.py", "-y", "--group-data", str(tmp_path))
+
+    def shown() -> str:
+        return "\n".join(_tls(address, "443", "TLSv1_2")[1:]).strip()
+
+    def becomes(wanted: Callable[[str], bool]) -> None:
+        # kubelet brings a changed Secret into a pod within some two minutes.
+        end = time.monotonic() + 180
+        while not wanted(shown()):
+            assert time.monotonic() < end, shown()
+            time.sleep(2)
+
+    before = shown()
+    for pair, why in (
+        (ended, f"public, {ended[0]}: its last day is "),
+        ((good[0], ended[1]), f"public, {good[0]}: its key does not belong to its certificate"),
+    ):
+        refused = stage(*pair)
+        assert refused.status == 1
+        assert why in refused.text
+    assert _becomes(200, address, name, "/hostname").startswith("smoke-")
+    assert shown() == before
+
+    assert stage(*good).status == 0
+    users = Path(good[0]).read_text().strip()
+    becomes(lambda now: now == users)
+    hsts = "strict-transport-security: max-age=31536000"
+    assert hsts in _curl(address, name, "/hostname", "-i")[1].lower()
+    internal = _curl(INTERNAL.address, "smoke.cluster.internal", "/hostname", "-i")[1].lower()
+    assert "strict-transport-security" not in internal
+
+    assert deploy("deploys/ingress.py", "-y").status == 0
+    becomes(lambda now: now not in (users, ""))
+    assert hsts not in _curl(address, name, "/hostname", "-i")[1].lower()
 
 
 @pytest.mark.parametrize(
