@@ -29,9 +29,8 @@ _PHASED = ("CephBlockPool", "CephFilesystem", "CephCluster")
 
 @cache
 def _documents(name: str, content: bytes) -> list[tuple[str, Object]]:
-    """The objects of one of Rook's own files. It is large, hence the parser in C."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found_there = yaml.load_all(content, loader)
+    """The objects of one of Rook's own files."""
+    found_there = yaml.load_all(content, manifests.LOADER)
     return [(name, rook.kept_to(each)) for each in found_there if each is not None]
 
 

@@ -464,8 +464,8 @@ def test_a_manifest_that_is_not_yaml_ends_the_run_of_every_stage_with_its_line(
     group_data = _manifests(tmp_path, policy="kind: NetworkPolicy\nmetadata: {name: [\n")
     done = _run(pyinfra, tmp_path, _ONE_MASTER, group_data, "deploys/host.py")
     assert (
-        f"--> {tmp_path}/manifests/policy.yaml, line 3: it is not YAML: expected the node content,"
-        " but found '<stream end>'; correct it\n--> Summary:\n"
+        f"--> {tmp_path}/manifests/policy.yaml, line 3: it is not YAML: did not find"
+        " expected node content; correct it\n--> Summary:\n"
     ) in done.stderr
     assert done.summary[0] == "nothing was changed: the run ended before its first step"
     assert done.status == 1
