@@ -18,7 +18,7 @@ from barekube import doors, verify
 from barekube.api import Api, found
 from barekube.cluster import Cluster, Node
 from barekube.operations import verify as verifying
-from barekube.operations.doors import ask, asker, shown
+from barekube.operations.doors import ask, asker, contents, shown
 from barekube.operations.order import acts_for_the_cluster, answering
 from barekube.verify import Check
 
@@ -100,7 +100,7 @@ def _tried(cluster: Cluster) -> Generator[PyinfraCommand]:
     door = doors.carried(node)
     there = found(k8s.NetworkingV1Api(api.client).read_ingress_class, door)
     address = cluster.node(asker(node).name).address
-    kept = (_secret(api, doors.space(door), doors.CERTIFICATE) or {}).get("tls.crt", b"")
+    kept = (contents(api, doors.CERTIFICATE, doors.space(door)) or {}).get("tls.crt", b"")
     wanted = _tries(door, address, _password(api), doors.leaf(kept), weave=cluster.weave)
     words, skipped = "", []
     if there is None:
@@ -159,16 +159,8 @@ def _judged(answer: urllib3.BaseHTTPResponse, wanted: Try) -> tuple[bool, str]:
     return False, f"{answer.status}: {text[:80]!r}"
 
 
-def _secret(api: Api, space: str, name: str) -> dict[str, bytes] | None:
-    """What is in a Secret; None: it is not there."""
-    secret = found(api.core.read_namespaced_secret, name, space)
-    if secret is None:
-        return None
-    return {key: base64.b64decode(value) for key, value in (secret.data or {}).items()}
-
-
 def _password(api: Api) -> str:
-    login = _secret(api, doors.space(doors.INTERNAL), doors.LOGIN) or {}
+    login = contents(api, doors.LOGIN, doors.space(doors.INTERNAL)) or {}
     return f"{doors.USER}:{login.get('password', b'').decode()}"
 
 
@@ -209,7 +201,7 @@ def _looked(cluster: Cluster) -> Generator[PyinfraCommand]:
 
 
 def _fault(api: Api, space: str, name: str, user: str) -> str:
-    data = _secret(api, space, name)
+    data = contents(api, name, space)
     if data is None:
         return f"{user}: Secret {space}/{name} is not there"
     now = datetime.now(UTC)

@@ -185,13 +185,13 @@ def _secrets(cluster: Cluster, certificates: Mapping[str, Pair]) -> Generator[Py
     todo = []
     for door in doors.of(cluster):
         space = doors.space(door)
-        live = _data(api, doors.CERTIFICATE, space)
+        live = (contents(api, doors.CERTIFICATE, space) if api else None) or {}
         why, wanted = _certificate(cluster, door, own.get(door), live)
         if why:
             host.log(f"Secret {space}/{doors.CERTIFICATE}: {why}")
             todo.append(_secret(doors.CERTIFICATE, space, wanted))
-    if login := _login(_data(api, doors.LOGIN, doors.space(doors.INTERNAL))):
-        space = doors.space(doors.INTERNAL)
+    space = doors.space(doors.INTERNAL)
+    if login := _login((contents(api, doors.LOGIN, space) if api else None) or {}):
         host.log(f"Secret {space}/{doors.LOGIN}: a password, made by chance")
         todo.append(_secret(doors.LOGIN, space, login))
     if not todo:
@@ -202,18 +202,20 @@ def _secrets(cluster: Cluster, certificates: Mapping[str, Pair]) -> Generator[Py
         yield FunctionCommand(objects.apply, (api, todo), {})
 
 
-def _data(api: Api | None, name: str, space: str) -> dict[str, str]:
-    secret = found(api.core.read_namespaced_secret, name, space) if api else None
-    return (secret.data or {}) if secret else {}
+def contents(api: Api, name: str, space: str) -> dict[str, bytes] | None:
+    """What is in a Secret; None: it is not there."""
+    secret = found(api.core.read_namespaced_secret, name, space)
+    if secret is None:
+        return None
+    return {key: base64.b64decode(value) for key, value in (secret.data or {}).items()}
 
 
 def _certificate(
-    cluster: Cluster, door: str, own: tuple[bytes, bytes] | None, live: Mapping[str, str]
+    cluster: Cluster, door: str, own: tuple[bytes, bytes] | None, live: Mapping[str, bytes]
 ) -> tuple[str, dict[str, str]]:
     """Why a door's certificate is written (empty: it is as wanted), and what is written."""
     now = datetime.now(UTC)
-    there = {key: base64.b64decode(value) for key, value in live.items()}
-    pem, key = there.get("tls.crt", b""), there.get("tls.key", b"")
+    pem, key = live.get("tls.crt", b""), live.get("tls.key", b"")
     names = doors.names(cluster, door)
     fault = doors.unfit(pem, key, now) if live else "there is none"
     if own:
@@ -236,10 +238,10 @@ def _certificate(
         "certificate.yaml": doors.dynamic(door, own=own is not None).encode(),
     }
     text = {name: value.decode() for name, value in wanted.items()}
-    return ("" if wanted == there else why), text
+    return ("" if wanted == live else why), text
 
 
-def _login(live: Mapping[str, str]) -> dict[str, str]:
+def _login(live: Mapping[str, bytes]) -> dict[str, str]:
     if {"password", "login.yaml"} <= set(live) and host.data.get("password") != doors.LOGIN:
         return {}
     password = chance.token_urlsafe(24)

@@ -88,7 +88,8 @@ def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
         living.KUBELET: kubeadm_config.kubelet_configuration(cluster),
         living.PROXY: kubeadm_config.proxy_configuration(cluster),
     }
-    if wrong := _fixed(api, cluster, wanted[living.CLUSTER]):
+    there = _stored(api, living.CLUSTER)
+    if wrong := _fixed(api, cluster, wanted[living.CLUSTER], *there):
         yield from refuse(*wrong)
         return
     if acting[0].name != host.name:
@@ -98,7 +99,7 @@ def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
     todo: dict[living.Document, bool] = {}
     said = []
     for document, values in wanted.items():
-        stored, noted = _stored(api, document)
+        stored, noted = there if document is living.CLUSTER else _stored(api, document)
         title = f"ConfigMap kube-system/{document.config_map}"
         diff = living.difference(title, values, stored, noted)
         if diff is None:
@@ -124,9 +125,10 @@ def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
         yield FunctionCommand(_note, (cluster, document, wanted[document], anew), {})
 
 
-def _fixed(api: Api, cluster: Cluster, wanted: living.Object) -> list[str]:
+def _fixed(
+    api: Api, cluster: Cluster, wanted: living.Object, stored: str, noted: str | None
+) -> list[str]:
     """A sentence for each thing that group_data or the inventory would change and nothing can."""
-    stored, noted = _stored(api, living.CLUSTER)
     result = living.fixed(yaml.safe_load(stored), wanted, noted)
     node = nodes.lookup(api, host.name)
     known = nodes.address(node) if node else ""

@@ -11,9 +11,16 @@ from typing import Any
 from pyinfra.api import FunctionCommand, StringCommand
 from pyinfra.context import ctx_host, ctx_inventory, ctx_state
 
+from barekube.cluster import Cluster, Node
 from barekube.facts.living import BEFORE
 
 Answers = dict[str, list[str] | None]
+
+
+def home(*nodes: Node, **more: Any) -> Cluster:  # noqa: ANN401
+    """A cluster of these nodes."""
+    networks = "10.96.0.0/12", "10.32.0.0/12"
+    return Cluster("home", "1.37.2", "api.home", 6443, *networks, nodes, **more)
 
 
 class Data(SimpleNamespace):

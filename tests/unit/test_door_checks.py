@@ -18,23 +18,14 @@ from barekube.cluster import Cluster, Node
 from barekube.operations import door_checks, objects
 from barekube.operations import verify as verifying
 from barekube.verify import Check
-from tests.unit.harness import outcome
+from tests.unit.harness import home, outcome
 
 MASTER = Node("cp-1", "192.0.2.11", control_plane=True)
 DOORS = {
     "internal": Node("w-1", "192.0.2.21", control_plane=False),
     "public": Node("w-2", "192.0.2.22", control_plane=False, edge=True),
 }
-CLUSTER = Cluster(
-    "home",
-    "1.37.2",
-    "api.home",
-    6443,
-    "10.96.0.0/12",
-    "10.32.0.0/12",
-    (MASTER, *DOORS.values()),
-    weave=True,
-)
+CLUSTER = home(MASTER, *DOORS.values(), weave=True)
 PEM, KEY = doors.certificate(["a"], datetime.now(UTC))
 SHOWN = doors.leaf(PEM)
 LOGIN = f"Basic {base64.b64encode(b'admin:right').decode()}"

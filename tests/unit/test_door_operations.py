@@ -15,22 +15,14 @@ from cryptography.x509.oid import NameOID
 
 from barekube import api as cluster_api
 from barekube import doors
-from barekube.cluster import Cluster, Node
+from barekube.cluster import Node
 from barekube.operations import doors as door_operations
-from tests.unit.harness import Outcome, outcome
+from tests.unit.harness import Outcome, home, outcome
 
 NOW = datetime.now(UTC)
-CLUSTER = Cluster(
-    "home",
-    "1.37.2",
-    "api.home",
-    6443,
-    "10.96.0.0/12",
-    "10.32.0.0/12",
-    (
-        Node("cp-1", "192.0.2.11", control_plane=True),
-        Node("w-1", "192.0.2.21", control_plane=False),
-    ),
+CLUSTER = home(
+    Node("cp-1", "192.0.2.11", control_plane=True),
+    Node("w-1", "192.0.2.21", control_plane=False),
 )
 NAMES = doors.names(CLUSTER, "internal")
 LOGIN = {"password": b"p", "login.yaml": b"l"}
@@ -210,8 +202,7 @@ def test_a_public_door_that_insists_on_tls_with_a_self_made_certificate_is_mende
     pem, key = doors.certificate(doors.names(CLUSTER, "public"), NOW)
     insisting = doors.dynamic("public", own=True).encode()
     live = {"tls.crt": pem, "tls.key": key, "certificate.yaml": insisting}
-    coded = {field: base64.b64encode(value).decode() for field, value in live.items()}
-    why, written = door_operations._certificate(CLUSTER, "public", None, coded)
+    why, written = door_operations._certificate(CLUSTER, "public", None, live)
     assert why == "what Traefik reads with it"
     assert written["certificate.yaml"] == doors.dynamic("public", own=False)
     assert written["tls.crt"] == pem.decode()

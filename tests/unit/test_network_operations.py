@@ -6,22 +6,14 @@ import pytest
 
 from barekube import api as cluster_api
 from barekube import nodes
-from barekube.cluster import Cluster, Node
+from barekube.cluster import Node
 from barekube.operations import living, network
 from tests.plan.machines import Machine
-from tests.unit.harness import Answers, outcome
+from tests.unit.harness import Answers, home, outcome
 
-CLUSTER = Cluster(
-    "home",
-    "1.37.2",
-    "api.home",
-    6443,
-    "10.96.0.0/12",
-    "10.32.0.0/12",
-    (
-        Node("cp-2", "192.0.2.12", control_plane=True),
-        Node("w-1", "192.0.2.21", control_plane=False),
-    ),
+CLUSTER = home(
+    Node("cp-2", "192.0.2.12", control_plane=True),
+    Node("w-1", "192.0.2.21", control_plane=False),
 )
 
 
