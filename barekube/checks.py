@@ -144,7 +144,8 @@ def inventory(file: str, values: Mapping[str, object]) -> tuple[dict[str, list[s
             problems.append(f"{file}: {group} is no group of barekube's{near}")
         for entry in members(value):
             name, own = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, {})
-            if not isinstance(name, str) or not isinstance(own, dict):
+            # pyinfra stumbles over a host without a name.
+            if not isinstance(name, str) or not name or not isinstance(own, dict):
                 problems.append(
                     f'{file}: {entry!r} in {group} is no host; write "NAME" or ("NAME", {{...}})'
                 )

@@ -171,8 +171,11 @@ def _hosts_needed(document: Object) -> int:
     )
 
 
-def kept_to(document: Object) -> Object:
-    """An object of Rook's own files, with its pods on the CPUs that there are images for."""
+def placed(document: Object) -> Object:
+    """An object of Rook's own files, with its pods on the CPUs that there are images for.
+
+    What mounts volumes runs on tainted nodes too: a pod that is let onto one has its volume there.
+    """
     paths: list[tuple[str, ...]]
     if document["kind"] == "Deployment":
         paths = [("spec", "template", "spec")]
@@ -189,6 +192,8 @@ def kept_to(document: Object) -> Object:
         required = inner.setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
         for each in required.setdefault("nodeSelectorTerms", [{}]):
             each.setdefault("matchExpressions", []).append(term)
+    if document["kind"] == "Driver":
+        result["spec"]["nodePlugin"].setdefault("tolerations", [{"operator": "Exists"}])
     return result
 
 

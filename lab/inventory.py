@@ -11,8 +11,8 @@ from lab.paths import KNOWN_HOSTS as _KNOWN_HOSTS
 _extra = _os.environ.get("BAREKUBE_LAB_EXTRA", "").split(",")
 
 
-def _data(host: _Host) -> dict[str, _Any]:
-    data: dict[str, _Any] = {
+def data(host: _Host) -> dict[str, _Any]:
+    result: dict[str, _Any] = {
         "address": host.address,
         "ssh_hostname": host.address,
         "ssh_user": host.user,
@@ -20,12 +20,12 @@ def _data(host: _Host) -> dict[str, _Any]:
         "ssh_known_hosts_file": str(_KNOWN_HOSTS),
         "ssh_strict_host_key_checking": "yes",
     }
-    return data | {"_sudo": True} if host.user != "root" else data
+    return result | {"_sudo": True} if host.user != "root" else result
 
 
 def _group(name: str) -> list[tuple[str, dict[str, _Any]]]:
     return [
-        (host.name, _data(host))
+        (host.name, data(host))
         for host in _load().hosts
         if host.group == name and (not host.spare or host.name in _extra)
     ]

@@ -31,7 +31,7 @@ _PHASED = ("CephBlockPool", "CephFilesystem", "CephCluster")
 def _documents(name: str, content: bytes) -> list[tuple[str, Object]]:
     """The objects of one of Rook's own files."""
     found_there = yaml.load_all(content, manifests.LOADER)
-    return [(name, rook.kept_to(each)) for each in found_there if each is not None]
+    return [(name, rook.placed(each)) for each in found_there if each is not None]
 
 
 def _fetched(file: Upstream) -> list[tuple[str, Object]]:

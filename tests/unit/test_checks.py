@@ -332,6 +332,10 @@ def test_an_inventory_may_have_groups_of_its_own() -> None:
             ],
         ),
         (
+            {"control_plane": ["cp-1", ""]},
+            ['inventory.py: \'\' in control_plane is no host; write "NAME" or ("NAME", {...})'],
+        ),
+        (
             {"control_plane": [("cp-1", "192.0.2.1")]},
             [
                 "inventory.py: ('cp-1', '192.0.2.1') in control_plane is no host; write \"NAME\""

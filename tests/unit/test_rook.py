@@ -11,7 +11,7 @@ import yaml
 
 from barekube import fetch, manifests, rook
 from barekube.manifests import Object
-from barekube.rook import ALLOWED, Upstream, Wrong, health, kept_to, lacking, lock, named, problem
+from barekube.rook import ALLOWED, Upstream, Wrong, health, lacking, lock, named, placed, problem
 
 DISK = "/dev/disk/by-id/ata-X_1"
 HOSTS = ["metal-1", "metal-2", "metal-3", "metal-4"]
@@ -225,20 +225,24 @@ def test_of_a_bundle_a_file_is_fetched_by_its_digest_and_kept(
     assert asked == [f"https://b:8443/files/{file.sha256}"]
 
 
-def test_rooks_pods_are_kept_to_the_cpus_that_ceph_runs_on_and_nothing_else_is_changed() -> None:
+def test_rooks_pods_are_placed_the_cpus_that_ceph_runs_on_and_nothing_else_is_changed() -> None:
     term = {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64", "arm64"]}
     required = {"nodeSelectorTerms": [{"matchExpressions": [term]}]}
     wanted = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
     operator: Object = yaml.safe_load(
         "{apiVersion: apps/v1, kind: Deployment, spec: {template: {spec: {containers: []}}}}"
     )
-    assert kept_to(operator)["spec"]["template"]["spec"] == {"containers": [], "affinity": wanted}
+    assert placed(operator)["spec"]["template"]["spec"] == {"containers": [], "affinity": wanted}
     driver: Object = yaml.safe_load("{apiVersion: csi.ceph.io/v1, kind: Driver, spec: {a: 1}}")
-    both = {"nodePlugin": {"affinity": wanted}, "controllerPlugin": {"affinity": wanted}}
-    assert kept_to(driver)["spec"] == {"a": 1, **both}
+    anywhere = {"affinity": wanted, "tolerations": [{"operator": "Exists"}]}
+    assert placed(driver)["spec"] == {
+        "a": 1,
+        "nodePlugin": anywhere,
+        "controllerPlugin": {"affinity": wanted},
+    }
     assert driver["spec"] == {"a": 1}
     other: Object = {"apiVersion": "v1", "kind": "ConfigMap"}
-    assert kept_to(other) == other
+    assert placed(other) == other
 
 
 _POOL: Object = {
