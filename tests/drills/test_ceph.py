@@ -17,9 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.drills.test_power_cuts import _lab
 from tests.lab.conftest import Run
-from tests.lab.recorder import repository_root, ssh
+from tests.lab.recorder import repository_root, run_lab, ssh
 
 HOSTS = ["storage-1", "storage-2", "storage-3"]
 PYINFRA = [".venv/bin/pyinfra", "tests/drills/ceph_inventory.py", "--group-data", "lab/group_data"]
@@ -62,8 +61,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """manifests/rook with these machines' disks, and less to ask of them; the machines are up."""
     result = tmp_path_factory.mktemp("manifests") / "rook"
     shutil.copytree("manifests/rook", result)
-    _lab("down")
-    _lab("up", "cp-1", *HOSTS)
+    run_lab("down")
+    run_lab("up", "cp-1", *HOSTS)
     find = "for l in /dev/disk/by-path/*; do echo $(readlink -f $l) $l; done"
     nodes = []
     for host in HOSTS:
@@ -75,7 +74,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             text = re.sub(old, new, text)
         file.write_text(text.replace("    nodes: []\n", f"    nodes: {json.dumps(nodes)}\n"))
     yield result
-    _lab("down")
+    run_lab("down")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +99,7 @@ def stage(directory: Path) -> Callable[..., Run]:
 @pytest.fixture(scope="module")
 def kubectl(stored: Run) -> list[str]:
     """The beginning of a kubectl command line with the lab's kubeconfig."""
-    _lab("kubeconfig")
+    run_lab("kubeconfig")
     cache = Path.home() / ".cache/barekube"
     return [str(cache / "bin/kubectl"), "--kubeconfig", str(cache / "lab/kubeconfig")]
 
@@ -179,11 +178,11 @@ def test_its_disks_are_known_as_its_own_and_are_never_emptied(
 def test_a_storage_host_loses_power_under_writes_and_nothing_is_lost(kubectl: list[str]) -> None:
     _pod(kubectl, "writer", "storage-1", _WRITE)
     _until("the writer begins", 300, lambda: len(_numbers(kubectl, "writer")) > 20)
-    _lab("power-off", "storage-3")
+    run_lab("power-off", "storage-3")
     before = len(_numbers(kubectl, "writer"))
     time.sleep(DARK)
     dark = len(_numbers(kubectl, "writer"))
-    _lab("power-on", "storage-3")
+    run_lab("power-on", "storage-3")
 
     def clean() -> bool:
         groups = json.loads(_ceph(kubectl, "status", "--format", "json"))["pgmap"]

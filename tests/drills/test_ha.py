@@ -26,9 +26,8 @@ from lab import hosts as lab_hosts
 from lab import shell
 from lab.paths import KUBECONFIG
 from tests.lab.conftest import PYINFRA, Run
-from tests.lab.recorder import repository_root, ssh
+from tests.lab.recorder import repository_root, run_lab, ssh
 
-LAB = [".venv/bin/python", "-m", "lab"]
 SEED = os.environ.get("BAREKUBE_SEED", "1")
 LOGS = Path.home() / ".cache/barekube/drills"
 MASTERS = ["cp-1", "cp-2", "cp-3"]
@@ -37,10 +36,6 @@ JOIN = 60
 # A dead machine is one for longer than any timeout of the API's: leases, keep-alives, elections.
 DARK = 60
 PORT = 16443
-
-
-def _lab(*words: str) -> None:
-    subprocess.run([*LAB, *words], cwd=repository_root(), check=True, timeout=600)
 
 
 def _environment(extra: str) -> dict[str, str]:
@@ -89,21 +84,21 @@ def _cut(name: str, extra: str, moment: float) -> None:
             assert run.poll() is None, log.read_text()[-4000:]
             time.sleep(0.05)
         time.sleep(moment)
-        _lab("power-off", name)
+        run_lab("power-off", name)
         run.wait(timeout=1200)
     assert "Traceback" not in log.read_text(), log.read_text()[-6000:]
-    _lab("power-on", name)
+    run_lab("power-on", name)
 
 
 @pytest.fixture(scope="module")
 def one() -> Iterator[None]:
     """The lab with one control plane, deployed."""
-    _lab("down")
-    _lab("up")
+    run_lab("down")
+    run_lab("up")
     run = _pyinfra("", "deploys/site.py", "-y")
     assert run.status == 0, run.text[-6000:]
     yield
-    _lab("down")
+    run_lab("down")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +110,7 @@ def three(one: None) -> None:
         moment = chance.random() * JOIN
         print(f"\nseed {SEED}: {name} loses its power {moment:.1f} s into its join", flush=True)
         extra = f"{extra},{name}".lstrip(",")
-        _lab("up", name)
+        run_lab("up", name)
         _cut(name, extra, moment)
         run = _pyinfra(extra, "deploys/site.py", "-y")
         (LOGS / f"ha-{SEED}-{name}-again.log").write_text(run.text)
@@ -210,7 +205,7 @@ class Client(threading.Thread):
 @pytest.fixture
 def through_worker(three: None) -> Iterator[None]:
     """127.0.0.1:PORT leads through SSH to what worker-1 understands by api.lab:6443."""
-    _lab("kubeconfig")
+    run_lab("kubeconfig")
     program, *words = shell.command(lab_hosts.load().host("worker-1"))
     way = ["-N", "-L", f"127.0.0.1:{PORT}:api.lab:6443", "-o", "ExitOnForwardFailure=yes"]
     tunnel = subprocess.Popen([program, *way, *words])
@@ -263,10 +258,10 @@ def test_no_call_fails_while_each_control_plane_loses_its_power_in_turn(
         for name in MASTERS:
             time.sleep(5 + chance.random() * 5)
             print(f"\n{time.strftime('%X')} {name} loses its power", flush=True)
-            _lab("power-off", name)
+            run_lab("power-off", name)
             time.sleep(DARK)
             print(f"{time.strftime('%X')} {name} has its power again", flush=True)
-            _lab("power-on", name)
+            run_lab("power-on", name)
             _await_all()
     finally:
         for each in clients:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lab.paths import BUNDLE, MEMORY, NAMESPACE, STATE, UML
+from tests.lab.recorder import LAB, run_lab
 
-LAB = [".venv/bin/python", "-m", "lab"]
 INSIDE = ["ip", "netns", "exec", NAMESPACE]
 
 
@@ -47,7 +47,7 @@ def _shown(*command: str, word: str) -> str:
 
 
 def _down() -> None:
-    subprocess.run([*LAB, "down"], check=True, timeout=120)
+    run_lab("down", seconds=120)
     assert _left() == dict.fromkeys(_left(), "")
 
 
@@ -85,13 +85,13 @@ def test_down_after_a_crash_of_up_leaves_nothing(reached: Callable[[], bool]) ->
 def test_up_after_a_crash_of_up_closes_the_lab_that_it_finds_half_made() -> None:
     _killed_up(_bridges)
     assert not _rules()
-    subprocess.run([*LAB, "up"], check=True, timeout=400)
+    run_lab("up", seconds=400)
     assert _rules()
     assert _left()["servers"]
 
 
 def test_down_sees_each_thing_that_up_makes_and_ends_it() -> None:
-    subprocess.run([*LAB, "up"], check=True, timeout=400)
+    run_lab("up", seconds=400)
     assert [what for what, there in _left().items() if not there] == []
     for process in _processes(f"umid=worker-1 uml_dir={UML}"):
         os.kill(process, signal.SIGKILL)

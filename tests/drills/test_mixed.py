@@ -17,9 +17,8 @@ import pytest
 from barekube import versions
 from lab.hosts import load
 from tests.lab.conftest import PYINFRA, Run
-from tests.lab.recorder import repository_root, ssh
+from tests.lab.recorder import repository_root, run_lab, ssh
 
-LAB = [".venv/bin/python", "-m", "lab"]
 MASTER = "cp-1"
 BOARDS = {"arm64-1": "arm64", "armv7-1": "arm"}
 KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
@@ -29,7 +28,7 @@ _HOURS = 3 * 3600
 
 def _lab(*words: str) -> float:
     began = time.monotonic()
-    subprocess.run([*LAB, *words], cwd=repository_root(), check=True, timeout=_HOURS)
+    run_lab(*words, seconds=_HOURS)
     return time.monotonic() - began
 
 

@@ -20,9 +20,8 @@ import pytest
 
 from lab.paths import DISKS
 from tests.lab.conftest import PYINFRA, Run
-from tests.lab.recorder import repository_root, ssh
+from tests.lab.recorder import repository_root, run_lab, ssh
 
-LAB = [".venv/bin/python", "-m", "lab"]
 SEED = os.environ.get("BAREKUBE_SEED", "1")
 CUTS = int(os.environ.get("BAREKUBE_CUTS", "20"))
 LOGS = Path.home() / ".cache/barekube/drills"
@@ -32,10 +31,6 @@ WHOLE_RUN = 225
 KUBEADM = {"cp-1": (45, "Control plane on cp-1"), "worker-1": (25, "Join the workers")}
 PREPARED = LOGS / "prepared-disks"
 NAMES = ["cp-1", "worker-1", "worker-2"]
-
-
-def _lab(*words: str) -> None:
-    subprocess.run([*LAB, *words], cwd=repository_root(), check=True, timeout=600)
 
 
 def _pyinfra(*words: str) -> Run:
@@ -74,8 +69,8 @@ def cuts_by_run(seed: str, count: int, seconds: float) -> list[list[Cut]]:
 
 @pytest.mark.parametrize("cuts", cuts_by_run(SEED, CUTS, WHOLE_RUN), ids=str)
 def test_a_run_that_lost_a_hosts_power_is_finished_by_the_next(cuts: list[Cut]) -> None:
-    _lab("down")
-    _lab("up")
+    run_lab("down")
+    run_lab("up")
     title = f"{SEED}-{cuts[0][0]:.0f}"
     _cut(title, "Loading config", cuts)
     _finish(title)
@@ -84,14 +79,14 @@ def test_a_run_that_lost_a_hosts_power_is_finished_by_the_next(cuts: list[Cut]) 
 @pytest.fixture(scope="module")
 def prepared() -> Iterator[Path]:
     """The disks of machines to which every stage before kubeadm's was applied."""
-    _lab("down")
-    _lab("up")
+    run_lab("down")
+    run_lab("up")
     for stage in ("host", "runtime", "kubernetes_packages"):
         run = _pyinfra(f"deploys/{stage}.py", "-y")
         assert run.status == 0, run.text[-4000:]
     for name in NAMES:
-        _lab("ssh", name, "sync")
-        _lab("power-off", name)
+        run_lab("ssh", name, "sync")
+        run_lab("power-off", name)
     shutil.rmtree(PREPARED, ignore_errors=True)
     _copy(DISKS, PREPARED)
     yield PREPARED
@@ -112,11 +107,11 @@ def test_a_kubeadm_that_lost_its_power_is_finished_by_the_next_run(
     length, begins = KUBEADM[name]
     moment = (number + chance.random()) * length / (CUTS // 2)
     for each in NAMES:
-        _lab("power-off", each)
+        run_lab("power-off", each)
     shutil.rmtree(DISKS)
     _copy(prepared, DISKS)
     for each in NAMES:
-        _lab("power-on", each)
+        run_lab("power-on", each)
     _cut(f"{SEED}-kubeadm-{number}", begins, [(moment, name)])
     _finish(f"{SEED}-kubeadm-{number}")
 
@@ -139,7 +134,7 @@ def _cut(title: str, begins: str, cuts: list[Cut]) -> None:
         began = time.monotonic()
         for moment, name in cuts:
             time.sleep(max(0.0, began + moment - time.monotonic()))
-            _lab("power-off", name)
+            run_lab("power-off", name)
             during = re.findall("Starting.*operation: (.*)", log.read_text())
             # A run may end soon after its first cut, but not before it.
             ended = "" if run.poll() is None else ", when the run had ended"
@@ -149,7 +144,7 @@ def _cut(title: str, begins: str, cuts: list[Cut]) -> None:
         run.wait(timeout=900)
     assert "Traceback" not in log.read_text(), log.read_text()[-6000:]
     for _, name in cuts:
-        _lab("power-on", name)
+        run_lab("power-on", name)
 
 
 def _finish(title: str) -> None:
@@ -167,7 +162,7 @@ def test_an_image_that_was_pulled_just_before_a_power_cut_is_whole_afterwards() 
     digest = f"cd {layers} && find . -maxdepth 3 -path '*/fs/agnhost' -exec cksum {{}} +"
     ssh("worker-2", f"crictl rmi {image} >/dev/null 2>&1 || true; crictl pull {image}")
     before = ssh("worker-2", digest)
-    _lab("power-off", "worker-2")
-    _lab("power-on", "worker-2")
+    run_lab("power-off", "worker-2")
+    run_lab("power-on", "worker-2")
     assert before.endswith("/fs/agnhost\n")
     assert ssh("worker-2", digest) == before

@@ -7,18 +7,16 @@ of a package that is installed, what kubeadm and kubelet keep, what the API serv
 """
 
 import re
-import subprocess
 from collections.abc import Iterable
 
 import pytest
 
 from barekube import summary
 from tests.lab.conftest import Deploy, Run
-from tests.lab.recorder import host_state, objects, repository_root, ssh
+from tests.lab.recorder import host_state, objects, run_lab, ssh
 
 # All that change something on a site without storage.
 STAGES = [each for each in summary.STAGES if each not in ("preflight", "storage")]
-LAB = [".venv/bin/python", "-m", "lab"]
 NAMES = ["cp-1", "worker-1", "worker-2"]
 Things = set[tuple[str, str]]
 
@@ -117,14 +115,14 @@ def _explained(host: str, thing: str, listed: Things) -> bool:
 @pytest.fixture(scope="module")
 def bare() -> None:
     for words in (["down"], ["up"]):
-        subprocess.run([*LAB, *words], cwd=repository_root(), check=True, timeout=4000)
+        run_lab(*words, seconds=4000)
 
 
 def _objects() -> dict[str, str]:
     """None before there is a cluster."""
     if "admin" not in ssh("cp-1", "ls /etc/kubernetes 2>/dev/null || true"):
         return {}
-    subprocess.run([*LAB, "kubeconfig"], cwd=repository_root(), check=True, timeout=60)
+    run_lab("kubeconfig", seconds=60)
     home = "/root/.cache/barekube"
     return objects([f"{home}/bin/kubectl", "--kubeconfig", f"{home}/lab/kubeconfig"])
 

@@ -22,9 +22,9 @@ import pytest
 
 from barekube import doors, versions
 from lab.paths import DISKS
-from tests.drills.test_power_cuts import LOGS, NAMES, _copy, _lab, _pyinfra
+from tests.drills.test_power_cuts import LOGS, NAMES, _copy, _pyinfra
 from tests.lab.conftest import PYINFRA, Run
-from tests.lab.recorder import repository_root, ssh
+from tests.lab.recorder import repository_root, run_lab, ssh
 
 SEED = os.environ.get("BAREKUBE_SEED", "1")
 CUTS = int(os.environ.get("BAREKUBE_CUTS", "20"))
@@ -143,17 +143,17 @@ class Client:
 @pytest.fixture(scope="module")
 def deployed() -> Iterator[Path]:
     """The disks of a lab of the former version, with a workload."""
-    _lab("down")
-    _lab("up")
+    run_lab("down")
+    run_lab("up")
     run = _pyinfra("deploys/site.py", "-y", "--data", f"kubernetes_version={OLD}")
     assert run.status == 0, run.text[-6000:]
     print(f"\nsite.py with {OLD}: {run.seconds:.0f} s")
-    _lab("kubeconfig")
+    run_lab("kubeconfig")
     _shop(minimum=1)
     for name in NAMES:
-        _lab("ssh", name, "sync")
+        run_lab("ssh", name, "sync")
     for name in NAMES:
-        _lab("power-off", name)
+        run_lab("power-off", name)
     shutil.rmtree(DEPLOYED, ignore_errors=True)
     _copy(DISKS, DEPLOYED)
     yield DEPLOYED
@@ -162,11 +162,11 @@ def deployed() -> Iterator[Path]:
 
 def _restore() -> None:
     for name in NAMES:
-        _lab("power-off", name)
+        run_lab("power-off", name)
     shutil.rmtree(DISKS)
     _copy(DEPLOYED, DISKS)
     for name in NAMES:
-        _lab("power-on", name)
+        run_lab("power-on", name)
     end = time.monotonic() + 300
     while time.monotonic() < end:
         try:
@@ -250,10 +250,10 @@ def test_an_upgrade_that_lost_a_hosts_power_is_finished_by_the_next_run(
             stderr=subprocess.STDOUT,
         )
         time.sleep(moment)
-        _lab("power-off", name)
+        run_lab("power-off", name)
         run.wait(timeout=1800)
     assert "Traceback" not in log.read_text(), log.read_text()[-6000:]
-    _lab("power-on", name)
+    run_lab("power-on", name)
     again = _pyinfra("deploys/upgrade.py", "-y")
     (LOGS / f"upgrade-{SEED}-{number}-again.log").write_text(again.text)
     print(f"  re-run: {again.seconds:.0f} s, status {again.status}", flush=True)

@@ -13,8 +13,8 @@ import pytest
 from kubernetes import client as k8s
 
 from barekube import versions
-from tests.drills.test_ha import MASTERS, Client, _lab, _pyinfra, through_worker
-from tests.lab.recorder import ssh
+from tests.drills.test_ha import MASTERS, Client, _pyinfra, through_worker
+from tests.lab.recorder import run_lab, ssh
 
 __all__ = ["through_worker"]
 
@@ -26,13 +26,13 @@ LONGEST = 5
 @pytest.fixture(scope="module")
 def three() -> Iterator[None]:
     """The lab with three control planes of the former version."""
-    _lab("down")
-    _lab("up")
-    _lab("up", *MASTERS[1:])
+    run_lab("down")
+    run_lab("up")
+    run_lab("up", *MASTERS[1:])
     run = _pyinfra(EXTRA, "deploys/site.py", "-y", "--data", f"kubernetes_version={OLD}")
     assert run.status == 0, run.text[-6000:]
     yield
-    _lab("down")
+    run_lab("down")
 
 
 class Gaps(Client):

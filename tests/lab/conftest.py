@@ -11,7 +11,7 @@ import pytest
 
 from lab import hosts as lab_hosts
 from lab import pod_network
-from tests.lab.recorder import repository_root
+from tests.lab.recorder import repository_root, run_lab
 
 PYINFRA = [".venv/bin/pyinfra", "lab/inventory.py"]
 
@@ -71,9 +71,7 @@ def deploy() -> Deploy:
 @pytest.fixture(scope="session")
 def site(deploy: Deploy) -> Run:
     """The lab, up and as site.py makes it."""
-    subprocess.run(
-        [".venv/bin/python", "-m", "lab", "up"], cwd=repository_root(), timeout=4000, check=True
-    )
+    run_lab("up", seconds=4000)
     done = deploy("deploys/site.py", "-y")
     assert done.status == 0, done.text[-6000:]
     return done
@@ -82,12 +80,7 @@ def site(deploy: Deploy) -> Run:
 @pytest.fixture(scope="session")
 def kubectl(site: Run) -> Iterator[list[str]]:
     """The beginning of a kubectl command line with the lab's kubeconfig."""
-    subprocess.run(
-        [".venv/bin/python", "-m", "lab", "kubeconfig"],
-        cwd=repository_root(),
-        timeout=60,
-        check=True,
-    )
+    run_lab("kubeconfig", seconds=60)
     config = Path.home() / ".cache/barekube/lab/kubeconfig"
     program = Path.home() / ".cache/barekube/bin/kubectl"
     yield [str(program), "--kubeconfig", str(config)]

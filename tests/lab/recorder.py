@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+LAB = [".venv/bin/python", "-m", "lab"]
 # Who may read it, and what is in it: of all of /etc, and of what kubeadm and kubelet keep.
 _SCRIPT = r"""
 export LC_ALL=C
@@ -32,10 +33,15 @@ for d in /etc/kubernetes/manifests /var/lib/apt/lists; do stat -c 'dir %n %Y' $d
 """
 
 
+def run_lab(*words: str, seconds: float = 600) -> None:
+    """Run `python -m lab ...`; a test ends where that fails, or takes longer."""
+    subprocess.run([*LAB, *words], cwd=repository_root(), check=True, timeout=seconds)
+
+
 def ssh(host: str, script: str) -> str:
     """Run a script as root on a lab host and return what it prints."""
     done = subprocess.run(
-        [".venv/bin/python", "-m", "lab", "ssh", host, "sudo", "sh", "-s"],
+        [*LAB, "ssh", host, "sudo", "sh", "-s"],
         input=script,
         capture_output=True,
         text=True,

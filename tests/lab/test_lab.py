@@ -15,9 +15,8 @@ from cryptography import x509
 from lab.hosts import GATEWAY, load
 from lab.paths import NAMESPACE
 from tests.lab.conftest import Run
-from tests.lab.recorder import ssh
+from tests.lab.recorder import LAB, run_lab, ssh
 
-LAB = [".venv/bin/python", "-m", "lab"]
 # A spare, to which no stage has been applied when this runs.
 BARE = "cp-2"
 NAMES = ("cp-1", "worker-1", "worker-2")
@@ -36,7 +35,7 @@ while True:
 
 
 def test_a_machine_has_nothing_that_a_stage_must_install() -> None:
-    subprocess.run([*LAB, "up", BARE], check=True, timeout=300)
+    run_lab("up", BARE, seconds=300)
     asked = "python3 iptables conntrack nft chronyc socat ethtool containerd kubelet"
     there = ssh(BARE, f"for p in {asked}; do command -v $p; done; true")
     assert there == ""
@@ -74,14 +73,14 @@ def test_a_machine_reaches_its_neighbours_and_the_bundle_and_nothing_else(site: 
 
 
 def test_power_off_loses_what_was_not_synced_and_keeps_the_disk(site: Run) -> None:
-    subprocess.run([*LAB, "up", BARE], check=True, timeout=300)
+    run_lab("up", BARE, seconds=300)
     before = ssh(BARE, BOOT)
     ssh(BARE, "echo kept >/root/kept && sync; echo lost >/root/lost")
-    subprocess.run([*LAB, "power-off", BARE], check=True, timeout=60)
+    run_lab("power-off", BARE, seconds=60)
     shown = subprocess.run([*LAB, "status"], capture_output=True, text=True, check=True).stdout
     (line,) = (line for line in shown.splitlines() if line.startswith(f"{BARE} "))
     assert line.split()[-1] == "off"
-    subprocess.run([*LAB, "power-on", BARE], check=True, timeout=200)
+    run_lab("power-on", BARE, seconds=200)
     assert ssh(BARE, "cat /root/kept") == "kept\n"
     assert ssh(BARE, "cat /root/lost 2>/dev/null || true") != "lost\n"
     assert ssh(BARE, BOOT) != before
@@ -91,7 +90,7 @@ def test_power_off_loses_what_was_not_synced_and_keeps_the_disk(site: Run) -> No
 
 def test_up_leaves_a_host_alone_that_runs(site: Run) -> None:
     before = {name: ssh(name, BOOT) for name in NAMES}
-    subprocess.run([*LAB, "up"], check=True, timeout=300)
+    run_lab("up", seconds=300)
     assert {name: ssh(name, BOOT) for name in NAMES} == before
 
 

@@ -4,13 +4,11 @@ Nobody has run it against the real servers; what is shown here is that the stage
 upstream addresses, trust only the key with the wanted fingerprint, and pull from registry.k8s.io.
 """
 
-import subprocess
 from pathlib import Path
 
 from tests.lab.conftest import Deploy, Run
-from tests.lab.recorder import ssh
+from tests.lab.recorder import run_lab, ssh
 
-LAB = [".venv/bin/python", "-m", "lab"]
 HOST = "cp-2"
 
 # What the machine of such a site has: names that resolve, and a mirror of its distribution.
@@ -32,7 +30,7 @@ _BUNDLE = Path.home() / ".cache/barekube/bundle"
 
 
 def _surround() -> None:
-    subprocess.run([*LAB, "up", HOST], check=True, timeout=300)
+    run_lab("up", HOST, seconds=300)
     ca, key = (_BUNDLE / "ca.crt").read_text(), (_BUNDLE / "apt.asc").read_text()
     script = _SURROUNDINGS.replace(
         "cat >/etc/standin/ca.crt", f"cat >/etc/standin/ca.crt <<'END'\n{ca}END"
