@@ -189,6 +189,8 @@ def kubelet_difference(file: str, wanted: Object) -> list[str]:
     for key in _OWN:
         old.pop(key, None)
         new.pop(key, None)
+    if old == new:
+        return []
     return list(unified("/var/lib/kubelet/config.yaml", _yaml(old), _yaml(new)))
 
 

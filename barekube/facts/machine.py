@@ -1,6 +1,5 @@
 """The batch fact: files, packages, units, modules and a table of a host in one round trip."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,6 +60,10 @@ class Found:
     table_wanted: str = ""
 
 
+_NAMES = ("release", "stat", "lines", "packages", "units", "modules", "table", "wanted")
+_SECTIONS = frozenset(f"#{name}" for name in _NAMES)
+
+
 class Machine(FactBase[Found | None]):
     """Files (with content), packages, units and modules; None: not known.
 
@@ -115,7 +118,7 @@ class Machine(FactBase[Found | None]):
         sections: dict[str, list[str]] = {}
         current: list[str] = []
         for line in output[:-1]:
-            if re.fullmatch(r"#(release|stat|lines|packages|units|modules|table|wanted)", line):
+            if line in _SECTIONS:
                 current = sections.setdefault(line[1:], [])
             else:
                 current.append(line)

@@ -297,7 +297,7 @@ def weave_report(name: str, way: str = "fastdp", encrypted: bool = True) -> list
         for each, address, _ in ALL
         if each != name
     ]
-    report = json.dumps({"Router": {"Connections": connections}}, indent=2)
+    report = json.dumps({"Router": {"Connections": connections}})
     return ["HTTP/1.0 200 OK", "Content-Type: application/json", "", *report.splitlines()]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pyinfra.api import arguments, inventory, util
+from pyinfra.api.host import HostData
 from pyinfra_cli import cli
 
 from barekube import quick
@@ -33,6 +34,24 @@ def test_what_is_made_quick_is_what_pyinfra_uses_and_answers_the_same() -> None:
         assert (place.filename, place.lineno) == (same.filename, same.lineno)
     assert "in all_global_arguments()" in inspect.getsource(arguments.pop_global_arguments)
     assert "get_all_connectors()" in inspect.getsource(inventory.Inventory)
+
+
+def test_the_data_of_a_host_is_laid_over_each_other_as_pyinfra_does() -> None:
+    there = inventory.Inventory(  # type: ignore[no-untyped-call]
+        ([("cp-1", {"own": [1], "three": "host"})], {"three": "all", "two": "all", "one": "all"}),
+        masters=(["cp-1"], {"three": "group", "two": "group"}),
+        override_data={"given": "--data"},
+    )
+    data = there.get_host("cp-1").data
+    data.assigned = "in a deploy"
+    for key in ("own", "three", "two", "one", "given", "assigned"):
+        assert quick._of_host(data, key) == HostData.__getattr__(data, key), key
+    data.three = "assigned"
+    assert quick._of_host(data, "three") == "assigned"
+    assert quick._of_host(data, "own") is not quick._of_host(data, "own")
+    for ask in (quick._of_host, HostData.__getattr__):
+        with pytest.raises(AttributeError, match="`cp-1` has no data `none`"):
+            ask(data, "none")
 
 
 def _site(folder: Path, inventory: str, **group_data: str) -> str:
