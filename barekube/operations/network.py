@@ -10,7 +10,7 @@ from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
 from barekube import nodes, weave
-from barekube.api import Trouble
+from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster
 from barekube.facts.weave import WeaveReport
 from barekube.operations import objects
@@ -109,6 +109,9 @@ def _paired(cluster: Cluster) -> Generator[PyinfraCommand]:
         if not to_come("control_plane"):
             yield from without_api(str(trouble))
         return
+    if not state.is_executing and not _is_there(api):
+        host.noop("Weave is to come")
+        return
     others = nodes.others(api, host.name)
     end = time.monotonic() + (_PAIRS_LIMIT if state.is_executing else 0)
     while True:
@@ -122,3 +125,7 @@ def _paired(cluster: Cluster) -> Generator[PyinfraCommand]:
         else:
             warn(warning)
     host.noop(f"{len(others) - len(warnings)} of {len(others)} pairs are as they should be")
+
+
+def _is_there(api: Api) -> bool:
+    return found(api.apps.read_namespaced_daemon_set, weave.DAEMON_SET, "kube-system") is not None

@@ -139,6 +139,7 @@ def test_what_a_preview_on_bare_machines_lists_is_what_the_stage_does(
     assert _objects() == objects_before
     listed = _listed(preview)
     assert listed
+    assert "warning: " not in preview.text
 
     run = deploy(f"deploys/{stage}.py", "-y")
     assert run.status == 0, run.text[-6000:]
