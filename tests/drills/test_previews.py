@@ -29,7 +29,8 @@ _KINDS = re.compile(
 _SET_UP = re.compile(
     r"(file|link) /etc/(alternatives/|ld\.so\.cache|systemd/system/\S+\.(wants|requires)/|rc.\.d/"
     r"|systemd/system/\w+\.service$|(passwd|group|g?shadow|sub[ug]id)-?$|ssl/certs/"
-    r"|ca-certificates\.conf|apparmor\.d/|init\.d/|default/|logrotate\.d/)"
+    r"|ca-certificates\.conf|apparmor\.d/|init\.d/|default/|logrotate\.d/|chrony/|networks$"
+    r"|localtime$|timezone$)"
 )
 # What kubeadm and kubelet keep; who joins or begins a cluster says so in one line.
 _OF_KUBEADM = re.compile(
@@ -41,7 +42,7 @@ _OF_PODS = re.compile(r"table table (ip6?|inet) |file /etc/cni/|sysctl net/|file
 # What the API server and its controllers make in any namespace, and in their own.
 _BY_ITSELF = re.compile(
     r"(ServiceAccount \S+/default|ConfigMap \S+/kube-root-ca\.crt|Node /\S+)$"
-    r"|Namespace /(default|kube-\S+)$|(ClusterRole|ClusterRoleBinding) /(system:|cluster-admin)"
+    r"|Namespace /(default|kube-\S+)$|ClusterRole(Binding)? /(system:|(cluster-admin|admin|edit|view)$)"
 )
 
 
