@@ -169,7 +169,7 @@ def test_a_host_that_is_as_wanted_looks_for_no_api(monkeypatch: pytest.MonkeyPat
 def _beside(by: str, root: Path, seconds: float) -> tuple[int, str]:
     """A command on a host that one of `by` works on: how it ends, and whether it waited."""
     first = subprocess.Popen(
-        ["flock", "lock", "sh", "-c", f"echo '{by}' >lock; echo; exec sleep {seconds}"],
+        ["flock", "--close", "lock", "sh", "-c", f"echo '{by}' >lock; echo; exec sleep {seconds}"],
         cwd=root,
         stdout=subprocess.PIPE,
     )
