@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from cryptography import x509
 
+from barekube.manifests import LOADER
 from barekube.text import unified
 
 # On each ConfigMap: what we wanted when we wrote it last, and the digest of what kubeadm made of
@@ -143,7 +144,7 @@ def difference(
         return None
     old = known.get("wanted")
     if known.get("stored") != _digest(stored):
-        old = _part(yaml.safe_load(stored), wanted)
+        old = _part(_load(stored), wanted)
     if not noted and old == wanted:
         # As `kubeadm init` left it with what we gave it.
         return []
@@ -153,6 +154,10 @@ def difference(
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _load(text: str) -> Any:  # noqa: ANN401
+    return yaml.load(text, LOADER)  # noqa: S506 - a safe one
 
 
 def _yaml(value: Any) -> str:  # noqa: ANN401
@@ -177,15 +182,15 @@ def expected(wanted: Mapping[str, Any], stored: str, noted: str | None) -> Objec
     """What kubeadm will have made of a setting once it is written; for the preview of what
     follows from it. kubeadm may write a value in another way than it was given (5m as 5m0s)."""
     if not difference("", wanted, stored, noted):
-        return dict(yaml.safe_load(stored))
+        return dict(_load(stored))
     former = json.loads(noted)["wanted"] if noted else {}
-    there = yaml.safe_load(stored)
+    there = _load(stored)
     return {k: v for k, v in there.items() if k in wanted or k not in former} | dict(wanted)
 
 
 def kubelet_difference(file: str, wanted: Object) -> list[str]:
     """The diff between a node's /var/lib/kubelet/config.yaml and the cluster's settings."""
-    old, new = yaml.safe_load(file) or {}, dict(wanted)
+    old, new = _load(file) or {}, dict(wanted)
     for key in _OWN:
         old.pop(key, None)
         new.pop(key, None)
@@ -238,6 +243,6 @@ def names_change(pem: str, wanted: Sequence[str]) -> str | None:
 def other_pod(there: str, wanted: str) -> bool:
     """Whether two texts of a static pod's file make different pods."""
     try:
-        return bool(yaml.safe_load(there) != yaml.safe_load(wanted))
+        return bool(_load(there) != _load(wanted))
     except yaml.YAMLError:
         return True

@@ -42,7 +42,8 @@ _OF_PODS = re.compile(r"table table (ip6?|inet) |file /etc/cni/|sysctl net/|file
 # What the API server and its controllers make in any namespace, and in their own.
 _BY_ITSELF = re.compile(
     r"(ServiceAccount \S+/default|ConfigMap \S+/kube-root-ca\.crt|Node /\S+)$"
-    r"|Namespace /(default|kube-\S+)$|ClusterRole(Binding)? /(system:|(cluster-admin|admin|edit|view)$)"
+    r"|Namespace /(default|kube-\S+)$"
+    r"|ClusterRole(Binding)? /(system:|(cluster-admin|admin|edit|view)$)"
 )
 
 

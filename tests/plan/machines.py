@@ -211,6 +211,11 @@ def address(name: str) -> str:
     return next(where for each, where, _ in ALL if each == name)
 
 
+@functools.cache
+def _kubelet() -> str:
+    return kubeadm_config.dump(kubeadm_config.kubelet_configuration(cluster()))
+
+
 def joined(name: str) -> Machine:
     """What is on a machine to which all stages were applied."""
     master = dict((each, is_master) for each, _, is_master in ALL)[name]
@@ -234,8 +239,7 @@ def joined(name: str) -> Machine:
         modules=list(DEFAULTS["modules"]),
         secret=[traces.SERVING],
     )
-    kubelet = kubeadm_config.kubelet_configuration(cluster())
-    machine.files["/var/lib/kubelet/config.yaml"] = kubeadm_config.dump(kubelet)
+    machine.files["/var/lib/kubelet/config.yaml"] = _kubelet()
     machine.files |= {kernel.proc_path(key): f"{value}\n" for key, value in sysctls.items()}
     machine.files |= {
         file.path: file.content for file in containerd.files(None, packages.BUNDLE_CA)
