@@ -148,13 +148,15 @@ def _built(*options: str) -> bool:
 def _power_on(lab: Lab, wanted: Sequence[Host]) -> None:
     tree = kernel.build()
     shell.make_key()
-    cores = sorted(os.sched_getaffinity(0))
+    there = [guests.core(host) for host in lab.hosts]
+    taken = {core: there.count(core) for core in sorted(os.sched_getaffinity(0))}
     for host in wanted:
         if not guests.runs(host):
             # A disk that is there is what the host starts from, whatever the image is by now.
             if not disks.root_disk(host).exists():
                 disks.make(host, image.build(host.debian, host.arch))
-            core = cores[lab.hosts.index(host) % len(cores)]
+            core = min(taken, key=taken.__getitem__)
+            taken[core] += 1
             system = image.build(host.debian, host.arch) if host.emulated else tree
             guests.power_on(host, system, core)
     shell.wait(wanted)

@@ -43,6 +43,12 @@ def runs(host: Host) -> bool:
     return bool(_of(host))
 
 
+def core(host: Host) -> int | None:
+    """The core that a host with power is kept to; None: it has no power, or may be on any."""
+    cores = [os.sched_getaffinity(process) for process in _of(host)]
+    return min(cores[0]) if cores and len(cores[0]) == 1 else None
+
+
 def power_on(host: Host, system: Path, core: int) -> None:
     """Start the host with the disks that it has. It outlives us.
 

@@ -207,17 +207,25 @@ def test_ssh_asks_nothing_and_reads_nobodys_settings() -> None:
     assert words[-2:] == ["root@10.77.0.11", "true"]
 
 
-def test_hosts_get_the_cores_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_are_spread_over_the_cores_that_this_process_may_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     cores: list[int] = []
+    powered: dict[str, int] = {}
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 5})
     monkeypatch.setattr("lab.kernel.build", lambda: Path())
     monkeypatch.setattr(shell, "make_key", lambda: None)
     monkeypatch.setattr(shell, "wait", lambda hosts: None)
     monkeypatch.setattr(disks, "root_disk", lambda host: Path("/"))
     monkeypatch.setattr(guests, "power_on", lambda host, system, core: cores.append(core))
+    monkeypatch.setattr(guests, "core", lambda host: powered.get(host.name))
     lab = load()
     command._power_on(lab, lab.hosts[:3])
     assert cores == [3, 5, 3]
+    cores.clear()
+    powered["cp-1"] = 3
+    command._power_on(lab, [lab.hosts[0], *lab.hosts[6:9]])
+    assert cores == [5, 3, 5, 3]
 
 
 def test_the_users_own_server_of_the_bundle_is_not_the_labs(tmp_path: Path) -> None:
