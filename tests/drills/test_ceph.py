@@ -25,6 +25,10 @@ PYINFRA = [".venv/bin/pyinfra", "tests/drills/ceph_inventory.py", "--group-data"
 # What machines of the lab have room for; Ceph's daemons fit themselves to their limits.
 _REQUESTS = (r"requests: \{.*\}", "requests: {cpu: 20m, memory: 256Mi}")
 _LIMITS = (r"limits: \{memory: 4Gi\}", "limits: {memory: 1536Mi}")
+# Rook's probes start a Python program, which takes longer there than it may: all would be killed.
+_NONE = "{mon: {disabled: true}, mgr: {disabled: true}, osd: {disabled: true}}"
+_PROBES = f"  healthCheck:\n    livenessProbe: {_NONE}\n    startupProbe: {_NONE}\n"
+_MDS = "    activeCount: 1\n"
 # How long a dead storage host is one: Ceph counts its daemons as down after some 20 s.
 DARK = 90
 _WRITER = """\
@@ -72,7 +76,9 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         text = file.read_text()
         for old, new in (_REQUESTS, _LIMITS):
             text = re.sub(old, new, text)
-        file.write_text(text.replace("    nodes: []\n", f"    nodes: {json.dumps(nodes)}\n"))
+        text = text.replace("    nodes: []\n", f"    nodes: {json.dumps(nodes)}\n{_PROBES}")
+        none = "    livenessProbe: {disabled: true}\n    startupProbe: {disabled: true}\n"
+        file.write_text(text.replace(_MDS, _MDS + none))
     yield result
     run_lab("down")
 
