@@ -23,7 +23,7 @@ from tests.lab.recorder import repository_root, run_lab, ssh
 HOSTS = ["storage-1", "storage-2", "storage-3"]
 PYINFRA = [".venv/bin/pyinfra", "tests/drills/ceph_inventory.py", "--group-data", "lab/group_data"]
 # What machines of the lab have room for; Ceph's daemons fit themselves to their limits.
-_REQUESTS = (r"requests: \{.*\}", "requests: {cpu: 20m, memory: 256Mi}")
+_REQUESTS = (r"requests: \{.*\}", "requests: {cpu: 20m, memory: 64Mi}")
 _LIMITS = (r"limits: \{memory: 4Gi\}", "limits: {memory: 1536Mi}")
 # Rook's probes start a Python program, which takes longer there than it may: all would be killed.
 _NONE = "{mon: {disabled: true}, mgr: {disabled: true}, osd: {disabled: true}}"
