@@ -28,8 +28,16 @@ _PICKING = ("useAllNodes", "useAllDevices", "deviceFilter", "devicePathFilter")
 
 # Checks of Ceph's that do not stop us, each with the reason.
 ALLOWED = {
-    "AUTH_INSECURE_CLIENT_KEY_TYPE": "volumes are mounted with AES keys, which kernels before 7.0"
-    " need (security.cephx.csi.keyType of cluster.yaml)",
+    **dict.fromkeys(
+        (
+            "AUTH_INSECURE_CLIENT_KEY_TYPE",
+            # Ceph 20.2.4 says these two as well, for as long as it may give out such a key.
+            "AUTH_INSECURE_KEYS_ALLOWED",
+            "AUTH_INSECURE_KEYS_CREATABLE",
+        ),
+        "volumes are mounted with AES keys, which kernels before 7.0 need"
+        " (security.cephx.csi.keyType of cluster.yaml)",
+    ),
     "RECENT_CRASH": "something crashed earlier and was started again; `ceph crash ls` says what,"
     " and `ceph crash archive-all` ends the warning",
 }
