@@ -1,4 +1,4 @@
-"""What barekube costs against the bare commands and Ansible, by name; README has the figures."""
+"""What barekube costs against the bare commands and Ansible; run by name."""
 
 # First of all: it patches the sockets for gevent, and warns if others are loaded before it.
 import pyinfra_cli  # noqa: F401

@@ -17,18 +17,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import Run
-from tests.lab.recorder import repository_root, run_lab, ssh
+from tests.lab.conftest import Run, run_pyinfra
+from tests.lab.recorder import run_lab, ssh
 
 HOSTS = ["storage-1", "storage-2", "storage-3"]
 PYINFRA = [".venv/bin/pyinfra", "tests/drills/ceph_inventory.py", "--group-data", "lab/group_data"]
-# What machines of the lab have room for; Ceph's daemons fit themselves to their limits.
-_REQUESTS = (r"requests: \{.*\}", "requests: {cpu: 20m, memory: 64Mi}")
-_LIMITS = (r"limits: \{memory: 4Gi\}", "limits: {memory: 1536Mi}")
-# Rook's probes start a Python program, which takes longer there than it may: all would be killed.
-_NONE = "{mon: {disabled: true}, mgr: {disabled: true}, osd: {disabled: true}}"
-_PROBES = f"  healthCheck:\n    livenessProbe: {_NONE}\n    startupProbe: {_NONE}\n"
-_MDS = "    activeCount: 1\n"
+_OFF = "{disabled: true}"
+_DAEMONS = f"{{mon: {_OFF}, mgr: {_OFF}, osd: {_OFF}}}"
+# Of the manifests, for machines of the lab: what they have room for (Ceph's daemons fit themselves
+# to their limits), and no probes. Rook's start a Python program, which takes longer there than it
+# may: all would be killed.
+_CHANGES = (
+    (r"requests: \{.*\}", "requests: {cpu: 20m, memory: 64Mi}"),
+    (r"limits: \{memory: 4Gi\}", "limits: {memory: 1536Mi}"),
+    (
+        r"    nodes: \[\]\n",
+        "    nodes: NODES\n"
+        f"  healthCheck:\n    livenessProbe: {_DAEMONS}\n    startupProbe: {_DAEMONS}\n",
+    ),
+    (
+        r"    activeCount: 1\n",
+        f"    activeCount: 1\n    livenessProbe: {_OFF}\n    startupProbe: {_OFF}\n",
+    ),
+)
 # How long a dead storage host is one: Ceph counts its daemons as down after some 20 s.
 DARK = 90
 _WRITER = """\
@@ -60,7 +71,7 @@ _WRITE = "for ((n = 1; ; n++)); do echo $n >>/volume/all && sync /volume/all && 
 _READ = "cat /volume/all; echo end"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """manifests/rook with these machines' disks, and less to ask of them; the machines are up."""
     result = tmp_path_factory.mktemp("manifests") / "rook"
@@ -74,45 +85,27 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         nodes.append({"name": host, "devices": [{"name": paths["/dev/ubdb"]}]})
     for file in result.glob("*.yaml"):
         text = file.read_text()
-        for old, new in (_REQUESTS, _LIMITS):
+        for old, new in _CHANGES:
             text = re.sub(old, new, text)
-        text = text.replace("    nodes: []\n", f"    nodes: {json.dumps(nodes)}\n{_PROBES}")
-        none = "    livenessProbe: {disabled: true}\n    startupProbe: {disabled: true}\n"
-        file.write_text(text.replace(_MDS, _MDS + none))
+        file.write_text(text.replace("NODES", json.dumps(nodes)))
     yield result
     run_lab("down")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stage(directory: Path) -> Callable[..., Run]:
     def run(name: str, *words: str) -> Run:
-        began = time.monotonic()
-        done = subprocess.run(
-            [*PYINFRA, f"deploys/{name}.py", "--data", f"storage_manifests={directory}", *words],
-            cwd=repository_root(),
-            capture_output=True,
-            text=True,
-            timeout=3600,
-            check=False,
-        )
-        result = Run(done, time.monotonic() - began)
-        print(f"\n{name} {' '.join(words)}: status {done.returncode}, {result.seconds:.0f} s")
-        return result
+        manifests = ["--data", f"storage_manifests={directory}"]
+        done = run_pyinfra([*PYINFRA, f"deploys/{name}.py", *manifests, *words], seconds=3600)
+        print(f"\n{name} {' '.join(words)}: status {done.status}, {done.seconds:.0f} s")
+        return done
 
     return run
 
 
-@pytest.fixture(scope="module")
-def kubectl(stored: Run) -> list[str]:
-    """The beginning of a kubectl command line with the lab's kubeconfig."""
-    run_lab("kubeconfig")
-    cache = Path.home() / ".cache/barekube"
-    return [str(cache / "bin/kubectl"), "--kubeconfig", str(cache / "lab/kubeconfig")]
-
-
-@pytest.fixture(scope="module")
-def stored(stage: Callable[..., Run]) -> Run:
-    """The cluster with its storage, from bare machines."""
+@pytest.fixture(scope="session")
+def site(stage: Callable[..., Run]) -> Run:
+    """The cluster with its storage, from bare machines; what the lab's kubectl is for."""
     run = stage("site", "-y")
     assert run.status == 0, run.text[-8000:]
     return run

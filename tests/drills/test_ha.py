@@ -25,7 +25,7 @@ from kubernetes import config as k8s_config
 from lab import hosts as lab_hosts
 from lab import shell
 from lab.paths import KUBECONFIG
-from tests.lab.conftest import PYINFRA, Run
+from tests.lab.conftest import PYINFRA, Run, run_pyinfra
 from tests.lab.recorder import repository_root, run_lab, ssh
 
 SEED = os.environ.get("BAREKUBE_SEED", "1")
@@ -43,17 +43,7 @@ def _environment(extra: str) -> dict[str, str]:
 
 
 def _pyinfra(extra: str, *words: str) -> Run:
-    began = time.monotonic()
-    done = subprocess.run(
-        [*PYINFRA, *words],
-        cwd=repository_root(),
-        capture_output=True,
-        text=True,
-        timeout=1800,
-        check=False,
-        env=_environment(extra),
-    )
-    return Run(done, time.monotonic() - began)
+    return run_pyinfra([*PYINFRA, *words], extra)
 
 
 def _members() -> list[str]:

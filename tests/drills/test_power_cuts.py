@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from lab.paths import DISKS
-from tests.lab.conftest import PYINFRA, Run
+from tests.lab.conftest import PYINFRA, Run, run_pyinfra
 from tests.lab.recorder import repository_root, run_lab, ssh
 
 SEED = os.environ.get("BAREKUBE_SEED", "1")
@@ -34,16 +34,7 @@ NAMES = ["cp-1", "worker-1", "worker-2"]
 
 
 def _pyinfra(*words: str) -> Run:
-    began = time.monotonic()
-    done = subprocess.run(
-        [*PYINFRA, *words],
-        cwd=repository_root(),
-        capture_output=True,
-        text=True,
-        timeout=1500,
-        check=False,
-    )
-    return Run(done, time.monotonic() - began)
+    return run_pyinfra([*PYINFRA, *words], seconds=1500)
 
 
 Cut = tuple[float, str]

@@ -74,14 +74,14 @@ def _settled(state: set[str]) -> set[str]:
 def third(site: Run, deploy: Deploy, kubectl: list[str]) -> Iterator[set[str]]:
     """worker-3 in the cluster, a fresh machine; its state before it joined."""
     subprocess.run([*kubectl, "delete", "node", "worker-3", "--ignore-not-found"], check=True)
-    run_lab("power-off", "worker-3")
+    run_lab("power-off", "worker-3", seconds=300)
     root_disk(load().host("worker-3")).unlink(missing_ok=True)
-    run_lab("up", "worker-3")
+    run_lab("up", "worker-3", seconds=300)
     before = _settled(host_state("worker-3"))
     done = deploy("deploys/site.py", "-y", extra=EXTRA)
     assert done.status == 0, done.text[-6000:]
     yield before
-    run_lab("power-off", "worker-3")
+    run_lab("power-off", "worker-3", seconds=300)
     subprocess.run([*kubectl, "delete", "node", "worker-3", "--ignore-not-found"], check=True)
 
 
@@ -133,7 +133,7 @@ def test_a_node_leaves_is_what_it_was_and_joins_again(
 def test_a_dead_node_goes_and_a_fresh_machine_takes_its_name(
     third: set[str], deploy: Deploy, kubectl: list[str]
 ) -> None:
-    run_lab("power-off", "worker-3")
+    run_lab("power-off", "worker-3", seconds=300)
     wait = ["wait", "--for=condition=Ready=Unknown", "node/worker-3", "--timeout=120s"]
     subprocess.run([*kubectl, *wait], check=True)
     began = time.monotonic()
@@ -143,7 +143,7 @@ def test_a_dead_node_goes_and_a_fresh_machine_takes_its_name(
     assert "worker-3" not in _nodes(kubectl)
     # Another machine: a disk, a machine-id and host keys of its own.
     root_disk(load().host("worker-3")).unlink()
-    run_lab("up", "worker-3")
+    run_lab("up", "worker-3", seconds=300)
     back = deploy("deploys/site.py", "-y", extra=EXTRA)
     assert back.status == 0, back.text[-6000:]
     assert "worker-3" in _nodes(kubectl)

@@ -44,26 +44,30 @@ def pytest_sessionstart() -> None:
         pytest.exit("WEAVE=1: the bundle has no images of Weave; python -m bundle add FILE", 1)
 
 
+def run_pyinfra(command: list[str], extra: str = "", seconds: float = 1800) -> Run:
+    """Run pyinfra on machines of the lab; `extra` are spares that the inventory has then."""
+    began = time.monotonic()
+    done = subprocess.run(
+        command,
+        cwd=repository_root(),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        env=os.environ | {"BAREKUBE_LAB_EXTRA": extra},
+    )
+    return Run(done, time.monotonic() - began)
+
+
 @pytest.fixture(scope="session")
 def deploy() -> Deploy:
     """Run pyinfra on the lab: deploy("deploys/site.py", "-y", extra="worker-3")."""
 
     def run(*arguments: str, extra: str = "") -> Run:
-        began = time.monotonic()
-        done = subprocess.run(
-            [*PYINFRA, *arguments],
-            cwd=repository_root(),
-            capture_output=True,
-            text=True,
-            timeout=1800,
-            check=False,
-            env=os.environ | {"BAREKUBE_LAB_EXTRA": extra},
-        )
+        done = run_pyinfra([*PYINFRA, *arguments], extra)
         # pytest shows it where a test fails.
-        print(
-            f"pyinfra {' '.join(arguments)}: {done.returncode}", done.stdout, done.stderr, sep="\n"
-        )
-        return Run(done, time.monotonic() - began)
+        print(f"pyinfra {' '.join(arguments)}: {done.status}", done.out, done.err, sep="\n")
+        return done
 
     return run
 

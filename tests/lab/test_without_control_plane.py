@@ -13,9 +13,9 @@ from tests.lab.recorder import host_state, run_lab, ssh
 @pytest.fixture
 def cp_1_off(site: Run, kubectl: list[str]) -> Iterator[None]:
     """cp-1 without power, and afterwards with it again."""
-    run_lab("power-off", "cp-1")
+    run_lab("power-off", "cp-1", seconds=300)
     yield
-    run_lab("power-on", "cp-1")
+    run_lab("power-on", "cp-1", seconds=300)
     end = time.monotonic() + 180
     answers = [*kubectl, "get", "--raw", "/readyz"]
     while subprocess.run(answers, capture_output=True, check=False).returncode:
@@ -26,7 +26,7 @@ def cp_1_off(site: Run, kubectl: list[str]) -> Iterator[None]:
 def test_a_worker_of_the_inventory_joins_alone_with_a_limit(
     deploy: Deploy, site: Run, kubectl: list[str]
 ) -> None:
-    run_lab("up", "worker-3")
+    run_lab("up", "worker-3", seconds=300)
     try:
         # The firewall of an edge host has to know who is new before that one is let in.
         first = deploy("deploys/host.py", "-y", "--limit", "worker-2", extra="worker-3")
@@ -44,7 +44,7 @@ def test_a_worker_of_the_inventory_joins_alone_with_a_limit(
         assert again.would_change() == {}
     finally:
         subprocess.run([*kubectl, "delete", "node", "worker-3"], check=False)
-        run_lab("power-off", "worker-3")
+        run_lab("power-off", "worker-3", seconds=300)
 
 
 def test_without_the_control_plane_nothing_is_created_and_the_sentence_names_it(
@@ -65,7 +65,7 @@ def test_without_the_control_plane_nothing_is_created_and_the_sentence_names_it(
 def test_a_second_control_plane_makes_no_cluster_of_its_own_while_the_first_is_down(
     deploy: Deploy, cp_1_off: None
 ) -> None:
-    run_lab("up", "cp-2")
+    run_lab("up", "cp-2", seconds=300)
     try:
         done = deploy("deploys/control_plane.py", "-y", "--limit", "cp-2", extra="cp-2")
         assert done.status == 1
@@ -75,4 +75,4 @@ def test_a_second_control_plane_makes_no_cluster_of_its_own_while_the_first_is_d
         )
         assert ssh("cp-2", f"ls -d {made} 2>/dev/null || true") == ""
     finally:
-        run_lab("power-off", "cp-2")
+        run_lab("power-off", "cp-2", seconds=300)

@@ -302,7 +302,7 @@ def weave_report(name: str, way: str = "fastdp", encrypted: bool = True) -> list
         if each != name
     ]
     report = json.dumps({"Router": {"Connections": connections}})
-    return ["HTTP/1.0 200 OK", "Content-Type: application/json", "", *report.splitlines()]
+    return ["HTTP/1.0 200 OK", "Content-Type: application/json", "", report]
 
 
 def _trust(machine: Machine, source: str) -> None:

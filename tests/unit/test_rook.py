@@ -225,7 +225,7 @@ def test_of_a_bundle_a_file_is_fetched_by_its_digest_and_kept(
     assert asked == [f"https://b:8443/files/{file.sha256}"]
 
 
-def test_rooks_pods_are_placed_the_cpus_that_ceph_runs_on_and_nothing_else_is_changed() -> None:
+def test_rooks_pods_are_kept_to_cephs_cpus_volumes_go_anywhere_and_nothing_else_changes() -> None:
     term = {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64", "arm64"]}
     required = {"nodeSelectorTerms": [{"matchExpressions": [term]}]}
     wanted = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
