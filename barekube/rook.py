@@ -38,6 +38,9 @@ ALLOWED = {
         "volumes are mounted with AES keys, which kernels before 7.0 need"
         " (security.cephx.csi.keyType of cluster.yaml)",
     ),
+    # One slow moment is held against a disk for a day; what is slow now is SLOW_OPS.
+    "BLUESTORE_SLOW_OP_ALERT": "an OSD waited long for its disk within the last day; if it comes"
+    " back, `ceph health detail` names the OSD, and `smartctl -a` on its host knows the disk",
     "RECENT_CRASH": "something crashed earlier and was started again; `ceph crash ls` says what,"
     " and `ceph crash archive-all` ends the warning",
 }

@@ -295,6 +295,11 @@ OF_AES = (KEYS, "AUTH_INSECURE_KEYS_ALLOWED", "AUTH_INSECURE_KEYS_CREATABLE")
             "OSD_DOWN: so it is",
             [KEYS],
         ),
+        (
+            _ceph("HEALTH_WARN", BLUESTORE_SLOW_OP_ALERT="HEALTH_WARN", SLOW_OPS="HEALTH_WARN"),
+            "SLOW_OPS: so it is",
+            ["BLUESTORE_SLOW_OP_ALERT"],
+        ),
         (_ceph("HEALTH_ERR", **{KEYS: "HEALTH_ERR"}), f"{KEYS}: so it is", []),
         (_ceph("HEALTH_ERR"), "Ceph's health is HEALTH_ERR", []),
         (_ceph("HEALTH_WARN"), "Ceph's health is HEALTH_WARN", []),
