@@ -190,11 +190,12 @@ def waited_for(
     what: str,
     function: Callable[..., bool],
     *given: Any,  # noqa: ANN401
-) -> Generator[FunctionCommand]:
-    """Wait by `function`. A preview only says so: to wait changes nothing."""
+) -> Generator[StringCommand]:
+    """Wait by `function`, which says what it waited for in vain. To wait changes nothing: a preview
+    only says so, and no command is counted for it."""
     warn(f"waits for {what}")
-    if state.is_executing:
-        yield FunctionCommand(function, given, {})
+    if state.is_executing and not _saying_what_the_api_lacks(function)(state, host, *given):
+        yield _REFUSED
 
 
 def without_api(trouble: str) -> Generator[StringCommand]:

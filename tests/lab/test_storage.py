@@ -255,8 +255,11 @@ def test_the_stage_waits_for_each_step_and_a_second_run_changes_nothing(
     assert "OSD_DOWN: 1 osds down" in run.text
     before = _state(kubectl)
     assert len(before) == 9
-    run = stage("storage", manifests, "-y")
+    with operator(kubectl, unwell=45):
+        run = stage("storage", manifests, "-y")
     assert run.status == 0, run.text[-4000:]
+    assert "waits for Ceph's health" in run.text
+    assert "unchanged:     3" in run.text  # To wait changes nothing.
     # Why a warning of Ceph's is passed over is said in each run.
     assert "Ceph says AUTH_INSECURE_CLIENT_KEY_TYPE: " in run.text
     assert _state(kubectl) == before
