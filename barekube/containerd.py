@@ -39,7 +39,7 @@ version = 3
   [plugins.'io.containerd.cri.v1.images'.registry]
     config_path = '{certs}'
 
-# containerd 2.3 and newer ask each container's shim once a second how much CPU it used, for a number
+# Each second containerd 2.3 and newer ask each container's shim how much CPU it used, for a number
 # that kubelet does not ask for (its gate PodAndContainerStatsFromCRI is off): half of the CPU time
 # of a slow node with 14 pods.
 [plugins.'io.containerd.cri.v1.runtime']
