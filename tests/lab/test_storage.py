@@ -131,7 +131,7 @@ def patch_status(kubectl: list[str], what: str, status: dict[str, Any]) -> None:
 
 @contextmanager
 def operator(kubectl: list[str], unwell: float = 0) -> Iterator[None]:
-    """What Rook would say: each object is ready, and Ceph is well after `unwell` seconds."""
+    """What Rook would do and say: each object is ready, and Ceph is well after `unwell` seconds."""
     done = threading.Event()
     driver = "apiVersion: storage.k8s.io/v1\nkind: CSIDriver\nmetadata: {{name: {}}}\n---\n"
     began: list[float] = []
@@ -140,6 +140,7 @@ def operator(kubectl: list[str], unwell: float = 0) -> Iterator[None]:
         text = "".join(driver.format(name) for name in DRIVERS)
         subprocess.run([*kubectl, "apply", "-f", "-"], input=text, text=True, check=False)
         while not done.wait(1):
+            _write_back(kubectl)
             for what in _PHASED:
                 there = [*kubectl, "-n", "rook-ceph", "get", what]
                 if subprocess.run(there, capture_output=True, check=False).returncode:
@@ -156,6 +157,28 @@ def operator(kubectl: list[str], unwell: float = 0) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+# What Rook's Go makes of a pool that says nothing of these.
+_EMPTY = {
+    "application": "",
+    "erasureCoded": {"codingChunks": 0, "dataChunks": 0},
+    "mirroring": {},
+    "quotas": {},
+    "statusCheck": {"mirror": {}},
+}
+
+
+def _write_back(kubectl: list[str]) -> None:
+    """The file system as Rook writes it, whole, when it takes it on: real Ceph's drill saw it."""
+    what = [*kubectl, "-n", "rook-ceph", "get", "cephfilesystems.ceph.rook.io", "shared"]
+    done = subprocess.run([*what, "-o", "json"], capture_output=True, text=True, check=False)
+    live = json.loads(done.stdout or "{}")
+    if not live or all(_EMPTY.items() <= pool.items() for pool in live["spec"]["dataPools"]):
+        return
+    live["spec"]["dataPools"] = [_EMPTY | pool for pool in live["spec"]["dataPools"]]
+    replace = [*kubectl, "replace", "--field-manager=rook", "-f", "-"]
+    subprocess.run(replace, input=json.dumps(live), text=True, capture_output=True, check=False)
 
 
 def _state(kubectl: list[str]) -> dict[str, tuple[str, int]]:
