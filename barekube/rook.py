@@ -41,8 +41,7 @@ ALLOWED = {
     # One slow moment is held against a disk for a day; what is slow now is SLOW_OPS.
     "BLUESTORE_SLOW_OP_ALERT": "an OSD waited long for its disk within the last day; if it comes"
     " back, `ceph health detail` names the OSD, and `smartctl -a` on its host knows the disk",
-    # With the modules prometheus and rook, Ceph 20.2.3 and 20.2.4 say it again every 15 s
-    # (rook/rook#18124).
+    # With the modules prometheus and rook, Ceph 20.2.3 and 20.2.4 say it again every 15 s.
     "RECENT_MGR_MODULE_CRASH": "a manager's module failed, and was loaded again or does without;"
     " `ceph crash ls` says which (those of node_proxy_fullreport are rook/rook#18124)",
     "RECENT_CRASH": "something crashed earlier and was started again; `ceph crash ls` says what,"

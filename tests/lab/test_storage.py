@@ -140,11 +140,13 @@ def operator(kubectl: list[str], unwell: float = 0) -> Iterator[None]:
         text = "".join(driver.format(name) for name in DRIVERS)
         subprocess.run([*kubectl, "apply", "-f", "-"], input=text, text=True, check=False)
         while not done.wait(1):
-            _write_back(kubectl)
             for what in _PHASED:
-                there = [*kubectl, "-n", "rook-ceph", "get", what]
-                if subprocess.run(there, capture_output=True, check=False).returncode:
+                there = [*kubectl, "-n", "rook-ceph", "get", what, "-o", "json"]
+                found = subprocess.run(there, capture_output=True, check=False)
+                if found.returncode:
                     continue
+                if what.startswith("cephfilesystem"):
+                    _write_back(kubectl, json.loads(found.stdout))
                 began.append(time.monotonic())
                 ceph = ceph_says(unwell=time.monotonic() - began[0] < unwell)
                 said = {"ceph": ceph} if what.startswith("cephcluster") else {}
@@ -169,16 +171,15 @@ _EMPTY = {
 }
 
 
-def _write_back(kubectl: list[str]) -> None:
+def _write_back(kubectl: list[str], filesystem: dict[str, Any]) -> None:
     """The file system as Rook writes it, whole, when it takes it on: real Ceph's drill saw it."""
-    what = [*kubectl, "-n", "rook-ceph", "get", "cephfilesystems.ceph.rook.io", "shared"]
-    done = subprocess.run([*what, "-o", "json"], capture_output=True, text=True, check=False)
-    live = json.loads(done.stdout or "{}")
-    if not live or all(_EMPTY.items() <= pool.items() for pool in live["spec"]["dataPools"]):
+    pools = [_EMPTY | pool for pool in filesystem["spec"]["dataPools"]]
+    if pools == filesystem["spec"]["dataPools"]:
         return
-    live["spec"]["dataPools"] = [_EMPTY | pool for pool in live["spec"]["dataPools"]]
+    filesystem["spec"]["dataPools"] = pools
     replace = [*kubectl, "replace", "--field-manager=rook", "-f", "-"]
-    subprocess.run(replace, input=json.dumps(live), text=True, capture_output=True, check=False)
+    text = json.dumps(filesystem)
+    subprocess.run(replace, input=text, text=True, capture_output=True, check=False)
 
 
 def _state(kubectl: list[str]) -> dict[str, tuple[str, int]]:
