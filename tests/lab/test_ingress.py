@@ -132,9 +132,11 @@ spec:
 def test_an_ingress_without_a_class_or_in_another_namespace_never_goes_online(
     applications: list[str],
 ) -> None:
+    # Each has a name of its own: of two with one name either may win, and what is online lets no
+    # pod of the internal door in.
     cases = [
         _FOREIGN.format(name="no-class", space="smoke", klass=""),
-        _FOREIGN.format(name="no-class", space="online", klass=""),
+        _FOREIGN.format(name="no-class-online", space="online", klass=""),
         _FOREIGN.format(name="not-listed", space="smoke", klass="ingressClassName: public"),
     ]
     last = _FOREIGN.format(name="listed", space="online", klass="ingressClassName: public")
@@ -145,10 +147,10 @@ def test_an_ingress_without_a_class_or_in_another_namespace_never_goes_online(
         subprocess.run([*applications, "apply", "-f", "-"], input=last, text=True, check=True)
         _becomes(200, INTERNAL.address, "no-class.example.com", "/header")
         _becomes(200, PUBLIC.address, "listed.example.com", "/header")
-        get = ["-n", "online", "get", "ingress", "no-class", "-o", "jsonpath={.spec}"]
+        get = ["-n", "online", "get", "ingress", "no-class-online", "-o", "jsonpath={.spec}"]
         spec = subprocess.run([*applications, *get], capture_output=True, check=True).stdout
         assert json.loads(spec)["ingressClassName"] == "internal"
-        for name in ("no-class", "not-listed"):
+        for name in ("no-class", "no-class-online", "not-listed"):
             assert _curl(PUBLIC.address, f"{name}.example.com", "/header")[0] == 404
         assert _curl(PUBLIC.address, "smoke.example.com", "/hostname")[0] == 200
     finally:
