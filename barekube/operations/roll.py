@@ -13,11 +13,12 @@ from barekube.api import Api
 from barekube.cluster import Cluster
 from barekube.facts.upgrade import EtcdFact
 from barekube.operations import ceph
+from barekube.operations.objects import unfinished
 from barekube.operations.order import refuse, wait
 
 # On a node that we cordoned: a roll that was cut off is to let it back, one of a user's not.
 MARK = "barekube/cordoned"
-_DRAIN_LIMIT, READY_LIMIT = 600, 600
+_DRAIN_LIMIT, READY_LIMIT, _PROXY_LIMIT = 600, 600, 300
 
 
 def halted(begun: Iterable[str] = (), among: Iterable[Host] | None = None) -> str | None:
@@ -71,6 +72,12 @@ def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | No
     if node is None:
         stage = cluster.node(host.name).stage
         host.log(f"{host.name} is not in the cluster; run deploys/{stage}.py first")
+        return False
+    if why := wait(
+        "kube-proxy", _PROXY_LIMIT, lambda: unfinished(api, "kube-proxy", "kube-system")
+    ):
+        # One that is replaced just now sends a Service's requests to pods that are gone.
+        host.log(f"nothing is drained: kube-proxy: {why}; mend that, then run this again")
         return False
     began.append(renewed(api, host.name))
     if not node.spec.unschedulable:

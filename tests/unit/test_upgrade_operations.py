@@ -223,6 +223,7 @@ def _nodes(monkeypatch: pytest.MonkeyPatch, node: SimpleNamespace) -> list[str]:
     monkeypatch.setattr(drain, "drain", lambda *arguments: "budget shop/till keeps till-0")
     monkeypatch.setattr(drain, "uncordon", lambda api, name: done.append("uncordon"))
     monkeypatch.setattr(ceph, "awaited", lambda connect, node, back: None)
+    monkeypatch.setattr(roll, "unfinished", lambda api, name, space: None)
     return done
 
 
@@ -242,6 +243,24 @@ def test_a_drain_that_blocks_lets_the_node_back_unless_a_user_cordoned_it(
     assert done == calls
     assert said == [
         "budget shop/till keeps till-0; nothing more is drained, and this node takes pods as before"
+    ]
+
+
+def test_nothing_is_drained_while_kube_proxy_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = SimpleNamespace(
+        metadata=SimpleNamespace(annotations={}), spec=SimpleNamespace(unschedulable=None)
+    )
+    done = _nodes(monkeypatch, node)
+    monkeypatch.setattr(roll, "_PROXY_LIMIT", 0)
+    lacking = {"kube-proxy": "2 of 3 pods are up to date, 3 ready"}
+    monkeypatch.setattr(roll, "unfinished", lambda api, name, space: lacking[name])
+    said: list[str] = []
+    host = SimpleNamespace(name="w-1", log=said.append)
+    assert roll._drain(SimpleNamespace(), host, CLUSTER, []) is False  # type: ignore[arg-type]
+    assert done == []
+    assert said == [
+        "nothing is drained: kube-proxy: 2 of 3 pods are up to date, 3 ready; mend that, then run"
+        " this again"
     ]
 
 
