@@ -5,6 +5,7 @@ Pods go by the eviction API, which heeds budgets. Those of DaemonSets and static
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 
 from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
@@ -15,6 +16,9 @@ from barekube.nodes import pod_trouble
 from barekube.upgrade import selects
 
 _PATIENCE = 120
+# In seconds: client-go asks for a watch that broke again after less than that (reflector.go: 30 s
+# at most, and up to as much again by chance).
+_WATCHES_BACK = 60
 _MIRROR = "kubernetes.io/config.mirror"
 
 
@@ -76,6 +80,30 @@ def held(
     return f"{stays}; let it have one more replica, or delete the budget, then run this again"
 
 
+def unwatched(servers: Sequence[k8s.V1Pod], now: datetime) -> str | None:
+    """Why kube-proxy, the doors and DNS may not see which pods go, or None; `servers` are the API
+    servers' pods.
+
+    A watch that broke, because the only API server was away, is not back as soon as that is.
+    """
+    since = [
+        each.state.running.started_at
+        for pod in servers
+        if any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
+        for each in pod.status.container_statuses or []
+        if each.state.running
+    ]
+    if not since:
+        return "no API server is ready"
+    seconds = (now - min(since)).total_seconds()
+    if seconds >= _WATCHES_BACK:
+        return None
+    return (
+        f"the API server is there for {seconds:.0f} s, and after {_WATCHES_BACK} s kube-proxy and"
+        " the doors surely see again which pods go"
+    )
+
+
 def drain(host: Host, api: Api, node_name: str, limit: int) -> str | None:
     """Cordon the node and evict its pods, for `limit` seconds at most, or two minutes in which
     nothing moves because budgets do not let it.
@@ -101,6 +129,11 @@ def drain(host: Host, api: Api, node_name: str, limit: int) -> str | None:
             host.log(f"draining {node_name}, {now - began:.0f} s of {limit} s: {names}")
         time.sleep(1)
     return None
+
+
+def empty(api: Api, node_name: str) -> bool:
+    """Whether no pod would have to leave the node."""
+    return not leaving(_pods(api, node_name))
 
 
 def uncordon(api: Api, node_name: str) -> None:

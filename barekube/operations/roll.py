@@ -1,7 +1,7 @@
 """Work on one node after the other: each is drained, Ready again, and let back before the next."""
 
 from collections.abc import Callable, Generator, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, Host, State
@@ -18,7 +18,7 @@ from barekube.operations.order import refuse, wait
 
 # On a node that we cordoned: a roll that was cut off is to let it back, one of a user's not.
 MARK = "barekube/cordoned"
-_DRAIN_LIMIT, READY_LIMIT, _PROXY_LIMIT = 600, 600, 300
+_DRAIN_LIMIT, READY_LIMIT, _SEEN_LIMIT = 600, 600, 300
 
 
 def halted(begun: Iterable[str] = (), among: Iterable[Host] | None = None) -> str | None:
@@ -73,11 +73,8 @@ def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | No
         stage = cluster.node(host.name).stage
         host.log(f"{host.name} is not in the cluster; run deploys/{stage}.py first")
         return False
-    if why := wait(
-        "kube-proxy", _PROXY_LIMIT, lambda: unfinished(api, "kube-proxy", "kube-system")
-    ):
-        # One that is replaced just now sends a Service's requests to pods that are gone.
-        host.log(f"nothing is drained: kube-proxy: {why}; mend that, then run this again")
+    if why := wait("those who send requests to pods", _SEEN_LIMIT, lambda: _unseen(api, host.name)):
+        host.log(f"nothing is drained: {why}; mend that, then run this again")
         return False
     began.append(renewed(api, host.name))
     if not node.spec.unschedulable:
@@ -92,6 +89,17 @@ def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | No
     host.log(f"{why}; nothing more is drained, and this node takes pods as before")
     let_back(state, host, cluster)
     return False
+
+
+def _unseen(api: Api, name: str) -> str | None:
+    """Why requests would go on to the pods of this node after they went, or None."""
+    if drain.empty(api, name):
+        return None
+    if lacking := unfinished(api, "kube-proxy", "kube-system"):
+        return f"kube-proxy: {lacking}"
+    label = "component=kube-apiserver"
+    servers = api.core.list_namespaced_pod("kube-system", label_selector=label).items
+    return drain.unwatched(servers, datetime.now(UTC))
 
 
 def let_back(state: State, host: Host, cluster: Cluster) -> bool:

@@ -1,8 +1,13 @@
 """Which pods leave a node, which are lost, and which budget holds one."""
 
+from datetime import UTC, datetime, timedelta
+
+import pytest
 from kubernetes import client as k8s
 
 from barekube import drain
+
+NOW = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
 
 
 def _pod(name: str, owner: str = "ReplicaSet", **more: object) -> k8s.V1Pod:
@@ -35,6 +40,36 @@ def test_a_pod_that_nothing_starts_again_is_named() -> None:
     assert (drain.alone([_pod("web"), _pod("shell", owner="")]) or "").startswith(
         "pod shop/shell would be lost"
     )
+
+
+def _server(seconds: int, ready: str = "True") -> k8s.V1Pod:
+    """An API server that was started so many seconds ago."""
+    running = k8s.V1ContainerStateRunning(started_at=NOW - timedelta(seconds=seconds))
+    container = k8s.V1ContainerStatus(
+        image="i", image_id="i", name="n", ready=True, restart_count=0,
+        state=k8s.V1ContainerState(running=running),
+    )  # fmt: skip
+    conditions = [k8s.V1PodCondition(type="Ready", status=ready)]
+    return k8s.V1Pod(status=k8s.V1PodStatus(conditions=conditions, container_statuses=[container]))
+
+
+@pytest.mark.parametrize(
+    ("servers", "said"),
+    [
+        ([_server(31)], "the API server is there for 31 s"),
+        ([_server(60)], None),
+        # Whoever watched at the younger one asks another at once.
+        ([_server(5), _server(4000)], None),
+        # A dead machine's is no help.
+        ([_server(5), _server(4000, ready="False")], "the API server is there for 5 s"),
+        ([_server(4000, ready="False")], "no API server is ready"),
+    ],
+)
+def test_pods_are_sent_away_only_when_everybody_watches_the_api_again(
+    servers: list[k8s.V1Pod], said: str | None
+) -> None:
+    found = drain.unwatched(servers, NOW)
+    assert found is None if said is None else (found or "").startswith(said)
 
 
 def _budget(name: str, allowed: int, **selector: object) -> k8s.V1PodDisruptionBudget:

@@ -223,7 +223,7 @@ def _nodes(monkeypatch: pytest.MonkeyPatch, node: SimpleNamespace) -> list[str]:
     monkeypatch.setattr(drain, "drain", lambda *arguments: "budget shop/till keeps till-0")
     monkeypatch.setattr(drain, "uncordon", lambda api, name: done.append("uncordon"))
     monkeypatch.setattr(ceph, "awaited", lambda connect, node, back: None)
-    monkeypatch.setattr(roll, "unfinished", lambda api, name, space: None)
+    monkeypatch.setattr(drain, "empty", lambda api, name: True)
     return done
 
 
@@ -246,22 +246,44 @@ def test_a_drain_that_blocks_lets_the_node_back_unless_a_user_cordoned_it(
     ]
 
 
-def test_nothing_is_drained_while_kube_proxy_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+_PROXY, _API = "2 of 3 pods are up to date, 3 ready", "no API server is ready"
+
+
+@pytest.mark.parametrize(
+    ("empty", "proxy", "watched", "said"),
+    [
+        (False, _PROXY, None, f"kube-proxy: {_PROXY}"),
+        (False, None, _API, _API),
+        (False, None, None, None),
+        (True, _PROXY, _API, None),
+    ],
+)
+def test_no_pod_is_sent_away_while_nobody_would_see_it_go(
+    monkeypatch: pytest.MonkeyPatch,
+    empty: bool,
+    proxy: str | None,
+    watched: str | None,
+    said: str | None,
+) -> None:
+    pods = SimpleNamespace(items=["the API servers"])
+    core = SimpleNamespace(list_namespaced_pod=lambda space, label_selector: pods)
+    monkeypatch.setattr(drain, "empty", lambda api, name: empty)
+    monkeypatch.setattr(roll, "unfinished", lambda api, *what: proxy)
+    monkeypatch.setattr(drain, "unwatched", lambda servers, now: watched)
+    assert roll._unseen(SimpleNamespace(core=core), "w-1") == said  # type: ignore[arg-type]
+
+
+def test_nothing_is_drained_while_nobody_would_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
     node = SimpleNamespace(
         metadata=SimpleNamespace(annotations={}), spec=SimpleNamespace(unschedulable=None)
     )
     done = _nodes(monkeypatch, node)
-    monkeypatch.setattr(roll, "_PROXY_LIMIT", 0)
-    lacking = {"kube-proxy": "2 of 3 pods are up to date, 3 ready"}
-    monkeypatch.setattr(roll, "unfinished", lambda api, name, space: lacking[name])
+    monkeypatch.setattr(roll, "_SEEN_LIMIT", 0)
+    monkeypatch.setattr(roll, "_unseen", lambda api, name: _API)
     said: list[str] = []
     host = SimpleNamespace(name="w-1", log=said.append)
     assert roll._drain(SimpleNamespace(), host, CLUSTER, []) is False  # type: ignore[arg-type]
-    assert done == []
-    assert said == [
-        "nothing is drained: kube-proxy: 2 of 3 pods are up to date, 3 ready; mend that, then run"
-        " this again"
-    ]
+    assert (done, said) == ([], [f"nothing is drained: {_API}; mend that, then run this again"])
 
 
 def test_nothing_is_drained_while_ceph_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
