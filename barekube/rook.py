@@ -25,6 +25,24 @@ BOUND = "app in (rook-ceph-mon,rook-ceph-osd)"
 # Rook looks at Ceph every minute.
 _SILENCE = timedelta(minutes=10)
 _PICKING = ("useAllNodes", "useAllDevices", "deviceFilter", "devicePathFilter")
+# Of storage, a host, a device, or the config of one: by these Rook gets a disk past its name.
+_PASSING = (
+    "fullpath",
+    "metadataDevice",
+    "walDevice",
+    "storageClassDeviceSets",
+    "volumeClaimTemplates",
+)
+# Of a CephCluster's spec: by these Rook empties disks, or OSDs.
+_WIPING = (
+    ("cleanupPolicy", "confirmation"),
+    ("cleanupPolicy", "wipeDevicesFromOtherClusters"),
+    ("storage", "migration", "confirmation"),
+    ("storage", "store", "updateStore"),
+)
+# With fewer copies than this, manifests are to say that they are not safe.
+_COPIES = 3
+_UNSAFE = "barekube/unsafe"
 
 # Checks of Ceph's that do not stop us, each with the reason.
 ALLOWED = {
@@ -97,14 +115,18 @@ def lock(path: str, text: str) -> tuple[Upstream, ...]:
         found.append(Upstream(*fields))
     if tuple(each.name for each in found) != FILES:
         raise Wrong(f"{path} has to name {', '.join(FILES)}, in this order; correct it")
+    if len(versions_named := dict.fromkeys(each.version for each in found)) > 1:
+        raise Wrong(
+            f"{path} names files of {' and '.join(versions_named)}; take all of one release"
+        )
     return tuple(found)
 
 
 def named(documents: Iterable[tuple[str, Object]]) -> dict[str, tuple[str, ...]]:
     """The devices of each host that a CephCluster of the manifests names.
 
-    Raises Wrong if there is no CephCluster, if it lets Rook choose, or if a name can move from one
-    disk to another.
+    Raises Wrong if there is no CephCluster, if it has Rook choose or empty disks, or if a name can
+    move from one disk to another.
     """
     clusters = [each for each in documents if each[1]["kind"] == "CephCluster"]
     if len(clusters) != 1:
@@ -112,15 +134,15 @@ def named(documents: Iterable[tuple[str, Object]]) -> dict[str, tuple[str, ...]]
     file, cluster = clusters[0]
     result: dict[str, tuple[str, ...]] = {}
     try:
-        storage = (cluster.get("spec") or {}).get("storage") or {}
-        for where in [storage, *(storage.get("nodes") or [])]:
-            for key in _PICKING:
-                if where.get(key):
-                    raise Wrong(
-                        f"{file}: {key} lets Rook choose disks; take it out and name each disk"
-                    )
-        for node in storage.get("nodes") or []:
-            result[node["name"]] = tuple(each["name"] for each in node["devices"])
+        spec = cluster.get("spec") or {}
+        _is_safe(file, spec)
+        for node in (spec.get("storage") or {}).get("nodes") or []:
+            host, disks = node["name"], tuple(each["name"] for each in node["devices"])
+            if not all(isinstance(each, str) for each in (host, *disks)):
+                raise TypeError
+            if host in result:
+                raise Wrong(f"{file}: {host} is there twice; name all its disks in one place")
+            result[host] = disks
     except (AttributeError, KeyError, TypeError):
         raise Wrong(
             f"{file}: storage.nodes is a list of {{name: HOST, devices: [{{name: DISK}}, ...]}};"
@@ -136,6 +158,30 @@ def named(documents: Iterable[tuple[str, Object]]) -> dict[str, tuple[str, ...]]
             if disks.count(disk) > 1:
                 raise Wrong(f"{file}: {disk} of {host} is named twice; name it once")
     return result
+
+
+def _is_safe(file: str, spec: Object) -> None:
+    """Raises Wrong if by this spec Rook takes a disk that nothing has looked at, or empties one."""
+    storage = spec.get("storage") or {}
+    nodes = storage.get("nodes") or []
+    places = [storage, *nodes, *(each for node in nodes for each in node.get("devices") or [])]
+    places += [each.get("config") or {} for each in places]
+    for where in places:
+        for key in _PICKING:
+            if where.get(key):
+                raise Wrong(f"{file}: {key} lets Rook choose disks; take it out and name each disk")
+        for key in _PASSING:
+            if where.get(key):
+                raise Wrong(
+                    f"{file}: by {key} Rook takes a disk that nothing has looked at; take it out,"
+                    " and name each disk in devices"
+                )
+    for path in _WIPING:
+        value: Any = spec
+        for key in path:
+            value = (value or {}).get(key)
+        if value:
+            raise Wrong(f"{file}: {'.'.join(path)} lets Rook empty disks; take it out")
 
 
 def problem(
@@ -160,29 +206,56 @@ def problem(
                 f"{host} is in the inventory's group storage, and {file} names no disk of it; name"
                 " its disks there, or take it out of the group"
             )
-    least = max([*map(_hosts_needed, (each for _, each in documents)), 0])
-    if group and len(group) < least:
+    spread = [place for each in documents for place in _spread(*each)]
+    hosts_needed = max((count for domain, count in spread if domain == "host"), default=0)
+    disks_needed = max((count for _, count in spread), default=0)
+    named_disks = sum(map(len, disks.values()))
+    if group and len(group) < hosts_needed:
         return (
-            f"{file.rpartition('/')[0]} keeps its copies on {least} hosts, and group storage has"
-            f" {len(group)}; name more there, or set storage_manifests to {SMALL!r} in group_data,"
-            " which is not safe"
+            f"{file.rpartition('/')[0]} keeps its copies on {hosts_needed} hosts, and group storage"
+            f" has {len(group)}; name more there, or set storage_manifests to {SMALL!r} in"
+            " group_data, which is not safe"
+        )
+    if group and named_disks < disks_needed:
+        return (
+            f"{file.rpartition('/')[0]} keeps its copies on {disks_needed} disks, and {file} names"
+            f" {named_disks}; name more there"
         )
     return None
 
 
-def _hosts_needed(document: Object) -> int:
+def _spread(file: str, document: Object) -> list[tuple[str, int]]:
+    """What an object of Rook's is spread over, and how many of them it needs. Raises Wrong."""
     spec: Any = document.get("spec") or {}
-    if document["kind"] == "CephCluster":
-        return int((spec.get("mon") or {}).get("count", 0))
-    if document["kind"] not in ("CephBlockPool", "CephFilesystem"):
-        return 0
-    pools = [spec, spec.get("metadataPool") or {}, *(spec.get("dataPools") or [])]
-    return max(
-        int((pool.get("replicated") or {}).get("size", 0))
-        if pool.get("failureDomain", "host") == "host"
-        else 0
-        for pool in pools
-    )
+    try:
+        if document["kind"] == "CephCluster":
+            return [("host", int((spec.get("mon") or {}).get("count") or 0))]
+        if document["kind"] == "CephBlockPool":
+            pools = [spec]
+        elif document["kind"] == "CephFilesystem":
+            pools = [spec["metadataPool"], *spec["dataPools"]]
+        else:
+            return []
+        found = [(each.get("failureDomain") or "host", *_copies(each)) for each in pools]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        what = title(document)
+        raise Wrong(f"{file}: how many copies {what} keeps cannot be read; correct it") from None
+    fewest = min(copies for _, _, copies in found)
+    if fewest < _COPIES and _UNSAFE not in (document["metadata"].get("labels") or {}):
+        raise Wrong(
+            f"{file}: {title(document)} keeps {fewest} copies; keep {_COPIES}, or say that it is"
+            f' not safe by the label {_UNSAFE}: "true"'
+        )
+    return [(domain, places) for domain, places, _ in found]
+
+
+def _copies(pool: Any) -> tuple[int, int]:  # noqa: ANN401
+    """On how many places what a pool keeps is, and how many copies that counts for."""
+    coded = pool.get("erasureCoded") or {}
+    if coding := int(coded.get("codingChunks") or 0):
+        return int(coded["dataChunks"]) + coding, coding + 1
+    size = int(pool["replicated"]["size"])
+    return size, size
 
 
 def placed(document: Object) -> Object:
@@ -234,7 +307,7 @@ def health(live: Object) -> tuple[str | None, list[str]]:
     bad = {
         name: check
         for name, check in checks.items()
-        if name not in ALLOWED or check.get("severity") == "HEALTH_ERR"
+        if name not in ALLOWED or check.get("severity") != "HEALTH_WARN"
     }
     passed = [f"Ceph says {name}: {ALLOWED[name]}" for name in checks if name not in bad]
     if bad:

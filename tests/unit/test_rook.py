@@ -28,6 +28,13 @@ def _on(*hosts: str) -> list[dict[str, object]]:
     return [{"name": host, "devices": [{"name": DISK}]} for host in hosts]
 
 
+def _of(*devices: dict[str, object]) -> dict[str, object]:
+    return {"name": "metal-1", "devices": list(devices)}
+
+
+_YES = {"confirmation": "yes-really"}
+
+
 def test_disks_are_read_from_the_manifest_by_host() -> None:
     assert named(_cluster(_on("metal-1", "metal-2"))) == {"metal-1": (DISK,), "metal-2": (DISK,)}
 
@@ -63,7 +70,49 @@ def test_disks_are_read_from_the_manifest_by_host() -> None:
                 "m/cluster.yaml: storage.nodes is a list of {name: HOST, devices: [{name: DISK},"
                 " ...]}; correct it",
             )
-            for spec in ([1], {"storage": [1]})
+            for spec in ([1], {"storage": [1]}, {"storage": {"nodes": _on(1)}})  # type: ignore[arg-type]
+        ),
+        (
+            _cluster([{"name": "metal-1", "devices": [{"name": 5}]}]),
+            "m/cluster.yaml: storage.nodes is a list of {name: HOST, devices: [{name: DISK}, ...]};"
+            " correct it",
+        ),
+        (
+            _cluster([{"name": "metal-1", "devices": [{"name": "sdb"}]}, *_on("metal-1")]),
+            "m/cluster.yaml: metal-1 is there twice; name all its disks in one place",
+        ),
+        *(
+            (
+                _cluster(nodes, **storage),
+                f"m/cluster.yaml: by {key} Rook takes a disk that nothing has looked at; take it"
+                " out, and name each disk in devices",
+            )
+            for key, nodes, storage in (
+                ("fullpath", [_of({"name": DISK, "fullpath": "/dev/sda"})], {}),
+                (
+                    "metadataDevice",
+                    [_of({"name": DISK, "config": {"metadataDevice": "sda"}})],
+                    {},
+                ),
+                ("metadataDevice", [], {"config": {"metadataDevice": "sda"}}),
+                ("walDevice", [{**_of(), "config": {"walDevice": "sda"}}], {}),
+                ("storageClassDeviceSets", [], {"storageClassDeviceSets": [{"name": "x"}]}),
+            )
+        ),
+        *(
+            (
+                [("m/cluster.yaml", {**_cluster([])[0][1], "spec": spec})],
+                f"m/cluster.yaml: {path} lets Rook empty disks; take it out",
+            )
+            for path, spec in (
+                ("cleanupPolicy.confirmation", {"cleanupPolicy": {"confirmation": "yes-really"}}),
+                (
+                    "cleanupPolicy.wipeDevicesFromOtherClusters",
+                    {"cleanupPolicy": {"wipeDevicesFromOtherClusters": True}},
+                ),
+                ("storage.migration.confirmation", {"storage": {"migration": _YES}}),
+                ("storage.store.updateStore", {"storage": {"store": {"updateStore": "yes"}}}),
+            )
         ),
         ([], "storage_manifests has 0 objects CephCluster; have one there"),
     ],
@@ -113,20 +162,109 @@ def test_group_storage_and_the_manifest_have_to_name_the_same_hosts(
     assert problem(documents, named(documents), group, HOSTS) == sentence
 
 
-@pytest.mark.parametrize(("shape", "hosts"), [("rook", 3), ("rook-small", 1)])
-def test_our_own_manifests_are_content_with_so_many_hosts_and_no_fewer(
-    shape: str, hosts: int
+def _pool(**spec: object) -> tuple[str, Object]:
+    labels = spec.pop("labels", {})
+    metadata = {"name": "block", "namespace": "rook-ceph", "labels": labels}
+    return "m/pools.yaml", {"kind": "CephBlockPool", "metadata": metadata, "spec": spec}
+
+
+_CODED = {"dataChunks": 4, "codingChunks": 2}
+
+
+@pytest.mark.parametrize(
+    ("pool", "sentence"),
+    [
+        (_pool(replicated={"size": 3}), None),
+        # Rook writes these zeros by itself.
+        (_pool(replicated={"size": 3}, erasureCoded={"dataChunks": 0, "codingChunks": 0}), None),
+        (
+            _pool(replicated={"size": 4}, failureDomain=None),
+            "m keeps its copies on 4 hosts, and group storage has 3; name more there, or set"
+            " storage_manifests to 'manifests/rook-small' in group_data, which is not safe",
+        ),
+        (
+            _pool(erasureCoded=_CODED),
+            "m keeps its copies on 6 hosts, and group storage has 3; name more there, or set"
+            " storage_manifests to 'manifests/rook-small' in group_data, which is not safe",
+        ),
+        (
+            _pool(replicated={"size": 5}, failureDomain="osd"),
+            "m keeps its copies on 5 disks, and m/cluster.yaml names 3; name more there",
+        ),
+    ],
+)
+def test_there_is_a_host_or_a_disk_for_each_copy(
+    pool: tuple[str, Object], sentence: str | None
+) -> None:
+    documents = [*_cluster(_on(*HOSTS[:3])), pool]
+    assert problem(documents, named(documents), HOSTS[:3], HOSTS) == sentence
+
+
+@pytest.mark.parametrize(
+    ("pool", "sentence"),
+    [
+        (
+            _pool(replicated={"size": 2}),
+            "m/pools.yaml: CephBlockPool rook-ceph/block keeps 2 copies; keep 3, or say that it is"
+            ' not safe by the label barekube/unsafe: "true"',
+        ),
+        (
+            _pool(erasureCoded={"dataChunks": 2, "codingChunks": 1}),
+            "m/pools.yaml: CephBlockPool rook-ceph/block keeps 2 copies; keep 3, or say that it is"
+            ' not safe by the label barekube/unsafe: "true"',
+        ),
+        *(
+            (
+                _pool(**spec),
+                "m/pools.yaml: how many copies CephBlockPool rook-ceph/block keeps cannot be read;"
+                " correct it",
+            )
+            for spec in ({}, {"replicated": 3}, {"replicated": {"size": "all"}})
+        ),
+    ],
+)
+def test_few_copies_are_kept_only_where_the_manifest_calls_it_unsafe(
+    pool: tuple[str, Object], sentence: str
+) -> None:
+    documents = [*_cluster(_on(*HOSTS[:3])), pool]
+    with pytest.raises(Wrong) as refused:
+        problem(documents, named(documents), HOSTS[:3], HOSTS)
+    assert str(refused.value) == sentence
+    pool[1]["metadata"]["labels"]["barekube/unsafe"] = "true"
+    if "keeps 2" in sentence:
+        assert problem(documents, named(documents), HOSTS[:3], HOSTS) is None
+
+
+@pytest.mark.parametrize("count", ["three", [1]])
+def test_a_count_of_monitors_that_is_no_number_is_refused(count: object) -> None:
+    documents = _cluster(_on(*HOSTS[:3]))
+    documents[0][1]["spec"]["mon"] = {"count": count}
+    with pytest.raises(Wrong, match="CephCluster rook-ceph/rook-ceph keeps cannot be read"):
+        problem(documents, named(documents), HOSTS[:3], HOSTS)
+
+
+@pytest.mark.parametrize(("shape", "hosts", "each"), [("rook", 3, 1), ("rook-small", 1, 2)])
+def test_our_own_manifests_are_content_with_so_many_hosts_and_disks_and_no_fewer(
+    shape: str, hosts: int, each: int
 ) -> None:
     documents = manifests.read(Path("manifests") / shape)
-    cluster = next(each for _, each in documents if each["kind"] == "CephCluster")
+    cluster = next(item for _, item in documents if item["kind"] == "CephCluster")
     assert cluster["spec"]["storage"].pop("nodes") == []
-    cluster["spec"]["storage"]["nodes"] = _on(*HOSTS[:hosts])
+    devices = [{"name": f"{DISK}{number}"} for number in range(each)]
+    nodes = [{"name": host, "devices": devices} for host in HOSTS[:hosts]]
+    cluster["spec"]["storage"]["nodes"] = nodes
     disks = named(documents)
     assert problem(documents, disks, HOSTS[:hosts], HOSTS) is None
     if hosts > 1:
         few = {host: disks[host] for host in HOSTS[: hosts - 1]}
         assert problem(documents, few, HOSTS[: hosts - 1], HOSTS)
-    unsafe = [each for _, each in documents if "barekube/unsafe" in each["metadata"]["labels"]]
+    else:
+        one = {host: named_disks[:1] for host, named_disks in disks.items()}
+        assert problem(documents, one, HOSTS[:hosts], HOSTS) == (
+            f"manifests/{shape} keeps its copies on 2 disks, and manifests/{shape}/cluster.yaml"
+            " names 1; name more there"
+        )
+    unsafe = [item for _, item in documents if "barekube/unsafe" in item["metadata"]["labels"]]
     assert bool(unsafe) == (shape == "rook-small")
 
 
