@@ -19,7 +19,8 @@ class Osd:
 class Disk:
     """A device as it was found. `signatures` are what programs leave on a disk that they use;
     `parts` is what lies on it, as "sdb1, mounted on /data"; `osd` is Ceph's label, on it or on what
-    lies on it. `unread` is what could not be looked at: then nothing else is to be relied on."""
+    lies on it; `copy` says the same where only a copy of the label is left. `unread` is what could
+    not be looked at: then nothing else is to be relied on."""
 
     name: str
     path: str = ""
@@ -30,6 +31,7 @@ class Disk:
     mounts: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     osd: Osd | None = None
+    copy: Osd | None = None
     unread: str = ""
 
     @property
@@ -43,6 +45,7 @@ class Disk:
         """What is on it, or an empty text."""
         words = [*(f"a signature of {each}" for each in self.signatures), *self.parts]
         words += [f"a mount on {each}" for each in self.mounts]
+        words += [f"a copy of the label of {self.copy}"] if self.copy else []
         return ", ".join(words)
 
 
@@ -78,6 +81,9 @@ def judge(disk: Disk, fsid: str | None, names: Sequence[str] = ()) -> Verdict:
         )
     if disk.osd:
         return _judge_osd(disk, disk.osd, fsid)
+    bare = not (disk.signatures or disk.parts or disk.mounts)
+    if disk.copy and bare and fsid not in (None, disk.copy.fsid):
+        return _foreign(disk, disk.copy)
     if disk.content:
         return Verdict(
             f"{disk.title} has {disk.content}; Ceph gets only empty disks: empty it by hand if"
@@ -97,6 +103,10 @@ def _judge_osd(disk: Disk, osd: Osd, fsid: str | None) -> Verdict:
         )
     if osd.fsid == fsid:
         return Verdict(f"{disk.title}: in use by OSD {osd.number} of this cluster", True)
+    return _foreign(disk, osd)
+
+
+def _foreign(disk: Disk, osd: Osd) -> Verdict:
     return Verdict(
         f"{disk.title} has OSD {osd.number} of another Ceph cluster ({osd.fsid}); if that one is"
         " gone for good, deploys/zap.py empties the disk",
@@ -109,16 +119,17 @@ def refusal(disk: Disk, fsid: str | None, names: Sequence[str] = ()) -> str | No
     if not disk.path or disk.unread or (disk.osd is None and not disk.content):
         verdict = judge(disk, fsid, names).words
         return verdict if not disk.path or disk.unread else f"{disk.title} is empty already"
-    if disk.osd is None:
+    label = disk.osd or disk.copy
+    if label is None:
         return f"{disk.title} has {disk.content}, and no label of Ceph's; it is not emptied"
     if fsid is None:
         return (
-            f"{disk.title}: {disk.osd}, and whether that is this one is not known, for no API"
+            f"{disk.title}: {label}, and whether that is this one is not known, for no API"
             " answers; it is not emptied"
         )
-    if disk.osd.fsid == fsid:
+    if label.fsid == fsid:
         return (
-            f"{disk.title}: OSD {disk.osd.number} of this very cluster; it is not emptied (the"
+            f"{disk.title}: OSD {label.number} of this very cluster; it is not emptied (the"
             " README says how a disk is replaced)"
         )
     if disk.parts or disk.mounts:

@@ -21,8 +21,11 @@ def fetched(file: Upstream, bundle: str | None, ca: str | None) -> bytes:
     what is not there, and for what is not what the lock names.
     """
     kept = CACHE / file.sha256
-    if kept.is_file() and file.is_(content := kept.read_bytes()):
-        return content
+    try:
+        if kept.exists() and file.is_(content := kept.read_bytes()):
+            return content
+    except OSError as error:
+        raise NotFetched(f"{kept} cannot be read ({error.strerror}); remove it") from None
     url = f"{bundle}/files/{file.sha256}" if bundle else file.url
     remedy = "run `python -m bundle add FILE` with it" if bundle else f"put it at {kept} yourself"
     try:
@@ -41,8 +44,11 @@ def fetched(file: Upstream, bundle: str | None, ca: str | None) -> bytes:
             f"{file.title} at {url} is not the file that the lock names (another SHA-256); nothing"
             " of it is applied: find out who changed it"
         )
-    CACHE.mkdir(parents=True, exist_ok=True)
-    new = kept.with_suffix(f".{os.getpid()}")
-    new.write_bytes(answer.data)
-    new.rename(kept)
+    try:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        new = kept.with_suffix(f".{os.getpid()}")
+        new.write_bytes(answer.data)
+        new.rename(kept)
+    except OSError as error:
+        raise NotFetched(f"{kept} cannot be written ({error.strerror}); mend that") from None
     return answer.data

@@ -10,19 +10,22 @@ ASK = (
     " if ceph osd safe-to-destroy osd.{number} >/dev/null 2>&1; then echo safe;"
     " else echo needed; fi"
 )
-# Of a placement group whose copies, as many as there are, are all complete.
-_WHOLE = frozenset(("active", "clean", "undersized", "degraded", "scrubbing", "deep"))
+# Of a placement group whose copies, as many as there are, are all complete. One that has no other
+# place than an OSD that was marked out stays on it, "remapped"; while data moves, it says more.
+_WHOLE = frozenset(("active", "clean", "remapped", "undersized", "degraded", "scrubbing", "deep"))
 
 
 @dataclass(frozen=True)
 class View:
     """Ceph as its toolbox has it: the host of each OSD, those that are up, those of them that data
-    is put on, the most copies that a pool keeps, and the states of its placement groups. `safe`:
-    Ceph says that the OSD in question holds nothing that is needed."""
+    is put on, those that are down and counted on to come back, the most copies that a pool keeps,
+    and the states of its placement groups. `safe`: Ceph says that the OSD in question holds nothing
+    that is needed."""
 
     hosts: Mapping[int, str]
     up: frozenset[int]
     used: frozenset[int]
+    away: frozenset[int]
     copies: int
     states: frozenset[str]
     safe: bool
@@ -45,6 +48,7 @@ def view(lines: Sequence[str]) -> View:
             {number: above.get(number, "") for number in osds},
             up,
             frozenset(number for number in up if osds[number]["reweight"] > 0),
+            frozenset(n for n, each in osds.items() if n not in up and each["reweight"] > 0),
             max((pool["size"] for pool in json.loads(pools)), default=0),
             frozenset(each["state_name"] for each in json.loads(status)["pgmap"]["pgs_by_state"]),
             safe == "safe",
@@ -61,6 +65,8 @@ def needed(seen: View, number: int) -> str | None:
     """
     if seen.safe:
         return None
+    if away := ", ".join(f"osd.{each}" for each in sorted(seen.away - {number})):
+        return f"{away} is down, and the copies there are missed already"
     restless = sorted(each for each in seen.states if set(each.split("+")) - _WHOLE)
     if restless:
         return f"there are placement groups that are {', '.join(restless)}"

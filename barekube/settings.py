@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pyinfra import host, inventory
+from pyinfra import host, inventory, state
 from pyinfra.api import Host
 from pyinfra.api.exceptions import DeployError
 
@@ -223,6 +223,8 @@ def storage() -> rook.Storage | None:
             text = path.read_text()
         except OSError as error:
             raise rook.Wrong(f"{path} cannot be read ({error.strerror}); bring it back") from None
+        except UnicodeDecodeError:
+            raise rook.Wrong(f"{path} is no text; bring it back") from None
         return rook.Storage(directory, rook.lock(str(path), text), disks)
     except (manifests.BadManifest, rook.Wrong) as error:
         raise DeployError(str(error)) from None
@@ -240,6 +242,8 @@ def named_disk() -> tuple[str, str]:
         )
     if name not in names:
         raise DeployError(f"{name} is no host of the inventory{nearest(str(name), names)}")
+    if not any(each.name == name and state.is_host_in_limit(each) for each in hosts()):
+        raise DeployError(f"{name} is not in this run; run it without --limit, or with it")
     if not rook.is_stable(str(disk)):
         raise DeployError(
             f"{disk} can be another disk after a boot; name it by /dev/disk/by-id/... or"

@@ -9,15 +9,23 @@ from pyinfra.api import FactBase, FactProcessError, StringCommand
 
 from barekube.disks import Disk, Osd
 
-# Of Ceph's label only whose it is: it holds the OSD's key too. Perl is on every Debian.
+# Of Ceph's label only whose it is: it holds the OSD's key too. Perl is on every Debian. Ceph keeps
+# copies of it at these GiB, which `wipefs` leaves; they count where the first is gone.
 _LABEL = r"""
 for my $path (@ARGV) {
   my ($b, $f);
-  open($f, "<:raw", $path) && (read($f, $b, 4096) // 0) == 4096 or print("#blind $path\n"), next;
-  next unless $b =~ /^bluestore block device\n/;
-  my $fsid = $b =~ /ceph_fsid\x24\0\0\0([0-9a-f-]{36})/ ? $1 : "";
-  my $osd = $b =~ /whoami(.)\0\0\0/s ? substr($b, $+[0], ord $1) : "";
-  print "#osd $fsid ", $osd =~ /^\d+$/ ? $osd : "", "\n";
+  open($f, "<:raw", $path) && seek($f, 0, 2) or print("#blind $path\n"), next;
+  my $size = tell($f);
+  for my $gib (0, 1, 10, 100, 1000) {
+    my $at = $gib * 2**30;
+    last if $gib && $at + 4096 > $size;
+    seek($f, $at, 0) && (read($f, $b, 4096) // 0) == 4096 or print("#blind $path\n"), last;
+    next unless $b =~ /^bluestore block device\n/;
+    my $fsid = $b =~ /ceph_fsid\x24\0\0\0([0-9a-f-]{36})/ ? $1 : "";
+    my $osd = $b =~ /whoami(.)\0\0\0/s ? substr($b, $+[0], ord $1) : "";
+    print $gib ? "#copy" : "#osd", " $fsid ", $osd =~ /^\d+$/ ? $osd : "", "\n";
+    last;
+  }
 }
 """
 _ASK = r"""export LC_ALL=C; ask() { echo "#disk $1"; r=$(readlink -e -- "$1") || return 0
@@ -51,7 +59,9 @@ class DisksFact(FactBase[tuple[list[Disk], list[str]] | None]):
         for line in output[:end]:
             if line.startswith("#disk "):
                 blocks.append([])
-            blocks[-1].append(line)
+            # What a login says first is no answer.
+            if blocks:
+                blocks[-1].append(line)
         return [_disk(block) for block in blocks], output[end + 1 : -1]
 
 
@@ -69,14 +79,17 @@ def _disk(lines: list[str]) -> Disk:
         size = int(tree["size"])
         parts = tuple(_below(tree))
         mounts = tuple(_mounts(tree))
-    except (ValueError, KeyError, TypeError):
+        model = (tree.get("model") or "").strip()
+    except (AttributeError, ValueError, KeyError, TypeError):
         return Disk(name, path, unread="lsblk's answer cannot be read")
-    osd = None
-    if "#osd" in said:
-        fsid, _, number = said["#osd"].partition(" ")
-        if not fsid or not number:
-            return Disk(name, path, size, unread="Ceph's label on it is damaged")
-        osd = Osd(fsid, number)
+    labels = {}
+    for word in ("#osd", "#copy"):
+        if word in said:
+            fsid, _, number = said[word].partition(" ")
+            if not fsid or not number:
+                return Disk(name, path, size, unread="Ceph's label on it is damaged")
+            labels[word] = Osd(fsid, number)
+    osd = labels.get("#osd")
     signatures = dict.fromkeys(said["#signatures"].split())
     if tree.get("fstype"):
         signatures[tree["fstype"]] = None
@@ -84,12 +97,13 @@ def _disk(lines: list[str]) -> Disk:
         name,
         path,
         size,
-        (tree.get("model") or "").strip(),
+        model,
         bool(tree.get("ro")),
         tuple(signatures),
         mounts,
         parts,
         osd,
+        None if osd else labels.get("#copy"),
     )
 
 

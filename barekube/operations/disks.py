@@ -79,7 +79,7 @@ def zapped(cluster: Cluster, disk: str) -> Generator[StringCommand]:
     if wrong := refusal(there, own_fsid(cluster), names):
         yield from refuse(wrong)
         return
-    host.log(f"{there.title}: all that is on it goes for ever ({there.osd})")
+    host.log(f"{there.title}: all that is on it goes for ever ({there.osd or there.copy})")
     if host.data.get("cluster") != cluster.name:
         yield from refuse(
             "to empty it: pyinfra INVENTORY deploys/zap.py -y --data"

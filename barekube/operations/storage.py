@@ -8,7 +8,7 @@ from functools import cache
 
 import yaml
 from kubernetes import client as k8s
-from pyinfra import host
+from pyinfra import host, state
 from pyinfra.api import Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
@@ -19,7 +19,7 @@ from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster
 from barekube.manifests import Object
 from barekube.operations import disks, objects
-from barekube.operations.order import answering, leads, refuse, wait, waited_for
+from barekube.operations.order import answering, leads, refuse, wait, waited_for, warn
 from barekube.rook import SPACE, Storage, Upstream
 
 _OPERATOR_LIMIT, _CLUSTER_LIMIT, _HEALTH_LIMIT = 600, 1800, 900
@@ -64,10 +64,23 @@ def _disks_judged(cluster: Cluster, storage: Storage) -> Generator[PyinfraComman
     if not leads():
         return
     own, told = disks.own_fsid(cluster), _told(cluster, storage)
+    if own is None and state.is_executing:
+        yield from refuse(
+            "whose the disks are is not known, for no API answers; bring a control plane up, then"
+            " run this again"
+        )
+        return
+    others = _without_ceph(cluster)
     bad = []
     for other in settings.hosts():
         mine = storage.disks.get(other.name, ())
         new = [each for each in mine if each not in told.get(other.name, ())]
+        if new and other.name in others:
+            host.log(
+                f"{other.name}: there is no Ceph for its CPU ({others[other.name]}), only for"
+                f" {' and '.join(rook.ARCHITECTURES)}; take it out of group storage"
+            )
+            bad.append(other.name)
         for verdict in disks.verdicts(other, new, own) if new else []:
             host.log(f"{other.name}: {verdict.words}")
             bad += [] if verdict.good else [other.name]
@@ -78,6 +91,16 @@ def _disks_judged(cluster: Cluster, storage: Storage) -> Generator[PyinfraComman
         )
         return
     host.noop("no disk speaks against it")
+
+
+def _without_ceph(cluster: Cluster) -> dict[str, str]:
+    """The nodes that there is no Ceph for, and their CPUs; none while no API answers."""
+    try:
+        there = cluster_api.connect(cluster).core.list_node().items
+    except Trouble:
+        return {}
+    arch = {each.metadata.name: each.status.node_info.architecture for each in there}
+    return {name: cpu for name, cpu in arch.items() if cpu not in rook.ARCHITECTURES}
 
 
 def _told(cluster: Cluster, storage: Storage) -> dict[str, tuple[str, ...]]:
@@ -234,17 +257,35 @@ def _healthy(cluster: Cluster, storage: Storage) -> Generator[PyinfraCommand]:
         host.log(line)
     if wrong:
         health = f"Ceph's health, {_HEALTH_LIMIT} s at most: {wrong}"
-        yield from waited_for(health, _await_health, cluster, wanted)
+        yield from waited_for(health, _await_health, cluster, storage, wanted)
     else:
         host.noop("Ceph is well")
+        for sentence in _unused(api, storage):
+            warn(sentence)
 
 
-def _await_health(state: State, host: Host, cluster: Cluster, wanted: Object) -> bool:
+def _unused(api: Api, storage: Storage) -> list[str]:
+    """A sentence for each host with fewer OSDs than disks: Rook passes a disk over in silence."""
+    made = api.apps.list_namespaced_deployment(SPACE, label_selector="app=rook-ceph-osd").items
+    there = {name: len(rook.carried(name, made)) for name in storage.disks}
+    return [
+        f"{name}: {there[name]} of its {len(disks)} disks are OSDs; what Rook has against the rest:"
+        f" `kubectl -n {SPACE} logs -l app=rook-ceph-osd-prepare --tail=-1`"
+        for name, disks in storage.disks.items()
+        if there[name] < len(disks)
+    ]
+
+
+def _await_health(
+    state: State, host: Host, cluster: Cluster, storage: Storage, wanted: Object
+) -> bool:
     def lacking() -> str | None:
         return rook.health(live_objects.live(cluster_api.connect(cluster), wanted) or {})[0]
 
     wrong = wait("Ceph's health", _HEALTH_LIMIT, lacking)
     if wrong is None:
+        for sentence in _unused(cluster_api.connect(cluster), storage):
+            host.log(sentence)
         return True
     host.log(
         f"Ceph is not well in {_HEALTH_LIMIT} s: {wrong}; look at `kubectl -n {SPACE} exec"

@@ -124,6 +124,23 @@ def test_a_lost_file_of_rooks_ends_the_stage_before_anything_is_applied(
     assert "Traceback" not in done.stderr
 
 
+def test_a_storage_host_that_there_is_no_ceph_for_ends_the_stage_before_anything_is_applied(
+    pyinfra: Pyinfra, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CPU", "arm")
+    inventory, group_data = _site(tmp_path, answers=_disk())
+    done = _run(pyinfra, tmp_path, inventory, group_data, "deploys/storage.py", api=True)
+    assert _said(done, "cp-1") == [
+        "@fake/w-1: there is no Ceph for its CPU (arm), only for amd64 and arm64; take it out of"
+        " group storage",
+        f"@fake/w-1: {TITLE}: empty, Ceph can have it",
+        f"Ceph cannot have all disks that {tmp_path}/rook names of @fake/w-1 (above); nothing is"
+        " applied",
+    ]
+    assert (done.status, done.changing_commands) == (1, [])
+
+
 @pytest.mark.parametrize("stage", ["preflight", "storage"])
 def test_a_disk_that_is_not_empty_is_refused_by_name_and_nothing_is_applied(
     pyinfra: Pyinfra, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str

@@ -49,7 +49,9 @@ def node(name: str) -> k8s.V1Node:
             conditions=[ready],
             addresses=[SimpleNamespace(type="InternalIP", address=where)],
             node_info=SimpleNamespace(
-                machine_id=machines.MACHINE_ID, kubelet_version=f"v{versions.KUBERNETES}"
+                machine_id=machines.MACHINE_ID,
+                kubelet_version=f"v{versions.KUBERNETES}",
+                architecture=os.environ.get("CPU", "amd64"),
             ),
         ),
     )

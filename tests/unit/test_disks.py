@@ -147,6 +147,41 @@ def test_a_disk_of_ceph_is_told_of_and_not_refused_while_no_api_says_whose_it_is
     assert not judge(_read(_answer(f"#osd {OTHER} 3")), "").good
 
 
+@pytest.mark.parametrize(
+    ("signatures", "own", "said"),
+    [
+        (
+            "",
+            OURS,
+            f"{TITLE} has OSD 3 of another Ceph cluster ({OTHER}); if that one is gone for good,"
+            " deploys/zap.py empties the disk",
+        ),
+        (
+            "",
+            OTHER,
+            f"{TITLE} has a copy of the label of OSD 3 of the Ceph cluster {OTHER}; Ceph gets only"
+            " empty disks: empty it by hand if nothing on it is needed, or name another disk",
+        ),
+        (
+            "ext4",
+            OURS,
+            f"{TITLE} has a signature of ext4, a copy of the label of OSD 3 of the Ceph cluster"
+            f" {OTHER}; Ceph gets only empty disks: empty it by hand if nothing on it is needed, or"
+            " name another disk",
+        ),
+    ],
+)
+def test_a_disk_of_ceph_that_wipefs_was_run_on_is_not_taken_for_an_empty_one(
+    signatures: str, own: str, said: str
+) -> None:
+    verdict = judge(_read(_answer(f"#copy {OTHER} 3", signatures=signatures)), own)
+    assert verdict == judged.Verdict(said, False)
+
+
+def test_what_a_login_says_before_the_answer_is_passed_over() -> None:
+    assert judge(_read(["Welcome", *_answer()]), "").good
+
+
 def _label(fsid: str, osd: str) -> bytes:
     """As Ceph writes it (BlueStore's bluestore_bdev_label_t), with a key that nobody may see."""
 
@@ -170,11 +205,16 @@ def test_of_cephs_label_is_read_whose_it_is_and_not_its_key(tmp_path: Path) -> N
         ("broken", b"bluestore block device\n".ljust(4096, b"x")),
     ):
         (tmp_path / name).write_bytes(content)
-    names = ["ceph", "blank", "short", "broken", "absent"]
+    # Only what is written of it takes room.
+    with (tmp_path / "wiped").open("wb") as file:
+        file.truncate(3 << 30)
+        file.seek(1 << 30)
+        file.write(_label(OTHER, "3"))
+    names = ["ceph", "blank", "short", "broken", "absent", "wiped"]
     done = subprocess.run(
         ["perl", "-e", _LABEL, *names], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert done.stdout == f"#osd {OURS} 12\n#blind short\n#osd  \n#blind absent\n"
+    assert done.stdout == f"#osd {OURS} 12\n#blind short\n#osd  \n#blind absent\n#copy {OTHER} 3\n"
 
 
 CLUSTER = Cluster(
@@ -199,6 +239,12 @@ DEAD = _answer(f"#osd {OTHER} 3", signatures="ceph_bluestore")
     ("lines", "own", "sentence"),
     [
         (None, "", "its disks cannot be looked at; mend the error above, then run again"),
+        (
+            _answer(f"#copy {OTHER} 3"),
+            OTHER,
+            f"{TITLE}: OSD 3 of this very cluster; it is not emptied (the README says how a disk is"
+            " replaced)",
+        ),
         (_answer(), "", f"{TITLE} is empty already"),
         (
             _answer(signatures="ext4"),
@@ -245,19 +291,20 @@ def test_zap_refuses_what_is_not_a_disk_of_a_ceph_that_is_gone(
     assert done.commands == ["false"]
 
 
+@pytest.mark.parametrize("lines", [DEAD, _answer(f"#copy {OTHER} 3")])
 @pytest.mark.parametrize("own", [OURS, ""])
 def test_zap_shows_the_disk_and_the_command_until_the_cluster_is_named(
-    monkeypatch: pytest.MonkeyPatch, own: str
+    monkeypatch: pytest.MonkeyPatch, own: str, lines: list[str]
 ) -> None:
     shown = f"{TITLE}: all that is on it goes for ever (OSD 3 of the Ceph cluster {OTHER})"
-    asked = _zap(monkeypatch, DEAD, own)
+    asked = _zap(monkeypatch, lines, own)
     assert asked.commands == ["false"]
     assert asked.logs == [
         shown,
         f"to empty it: pyinfra INVENTORY deploys/zap.py -y --data host=n-1 --data disk={NAME}"
         " --data cluster=home",
     ]
-    done = _zap(monkeypatch, DEAD, own, cluster="home")
+    done = _zap(monkeypatch, lines, own, cluster="home")
     assert done.logs == [shown]
     (command,) = done.commands
     assert re.search(

@@ -18,6 +18,7 @@ THREE = osd.View(
     hosts={0: "w-1", 1: "w-2", 2: "w-3"},
     up=frozenset((0, 1, 2)),
     used=frozenset((0, 1)),
+    away=frozenset(),
     copies=3,
     states=frozenset(("active+clean", "active+undersized+degraded")),
     safe=False,
@@ -35,7 +36,7 @@ def _said(seen: osd.View) -> list[str]:
             "id": number,
             "type": "osd",
             "status": "up" if number in seen.up else "down",
-            "reweight": float(number in seen.used),
+            "reweight": float(number in seen.used | seen.away),
         }
         for number in seen.hosts
     ]
@@ -51,6 +52,8 @@ def _said(seen: osd.View) -> list[str]:
 
 def test_cephs_answer_is_read() -> None:
     assert osd.view(_said(THREE)) == THREE
+    failed = replace(THREE, up=frozenset((0, 1)), away=frozenset((2,)))
+    assert osd.view(_said(failed)) == failed
     for broken in ([], ["{}", "[]", "{}", "safe"], ["no", "[]", "{}", "safe"]):
         with pytest.raises(ValueError, match=r"lacks|unpack|Expecting"):
             osd.view(broken)
@@ -62,6 +65,18 @@ def test_cephs_answer_is_read() -> None:
         (replace(THREE, safe=True, states=frozenset(("down",))), None),
         # As many hosts as copies: the one that is left out has nowhere to be copied to.
         (THREE, None),
+        # What Ceph says of them then: the copies stay where they are.
+        (replace(THREE, states=frozenset(("active+clean", "active+clean+remapped"))), None),
+        (
+            replace(THREE, states=frozenset(("active+clean", "active+remapped+backfilling"))),
+            "there are placement groups that are active+remapped+backfilling",
+        ),
+        (
+            replace(THREE, up=frozenset((0, 2)), used=frozenset((0,)), away=frozenset((1,))),
+            "osd.1 is down, and the copies there are missed already",
+        ),
+        # The disk in question may be the one that failed.
+        (replace(THREE, up=frozenset((0, 1)), away=frozenset((2,))), None),
         (
             replace(THREE, states=frozenset(("active+clean", "active+recovering+degraded"))),
             "there are placement groups that are active+recovering+degraded",
