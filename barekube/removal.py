@@ -53,9 +53,9 @@ def carries_data(name: str, carried: Sequence[str]) -> str | None:
     if not osds:
         return None
     return (
-        f"{name} carries Ceph's {', '.join(osds)}: their copies of the data would be lost; take its"
-        " disks out of manifests/rook/cluster.yaml and these OSDs out of Ceph as the README says,"
-        " then run this again"
+        f"{name} carries Ceph's {', '.join(osds)}: their copies of the data would be lost; take it"
+        " out of group storage and its disks out of manifests/rook/cluster.yaml, and these OSDs out"
+        " of Ceph as the README says, then run this again"
     )
 
 
