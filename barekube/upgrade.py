@@ -237,6 +237,12 @@ def blocked(budgets: Iterable[Any], pods: Iterable[Any], draining: Collection[st
     return result
 
 
+def recovers(budget: Any) -> bool:  # noqa: ANN401
+    """Whether a budget lets no pod go only as long as one of its pods is not well."""
+    status = budget.status
+    return status is not None and status.current_healthy < status.expected_pods
+
+
 def bound(pod: Any) -> bool:  # noqa: ANN401
     """Whether a pod belongs to its node: a DaemonSet's, or a static one."""
     return any(each.kind in ("DaemonSet", "Node") for each in pod.metadata.owner_references or [])

@@ -330,24 +330,38 @@ def restart(state: State, host: Host, api: Api, name: str, space: str) -> bool:
 def unfinished(api: Api, name: str, space: str) -> str | None:
     """What a DaemonSet lacks until its pods run as wanted, those on nodes that are not Ready left
     out: a dead machine keeps no stage waiting."""
+    return _rollout(api, name, space)[0]
+
+
+def replacing(api: Api, name: str, space: str) -> str | None:
+    """The same, but nothing where only a machine that is not Ready holds the rollout: no pod is
+    replaced meanwhile."""
+    lacking, held = _rollout(api, name, space)
+    return None if held else lacking
+
+
+def _rollout(api: Api, name: str, space: str) -> tuple[str | None, bool]:
+    """What a DaemonSet lacks, and whether that is only for machines that are not Ready."""
     live = api.apps.read_namespaced_daemon_set(name, space)
     status = live.status
     if (status.observed_generation or 0) < live.metadata.generation:
-        return "its controller has not seen the change yet"
+        return "its controller has not seen the change yet", False
     wanted = status.desired_number_scheduled
     updated, runs = status.updated_number_scheduled or 0, status.number_available or 0
     if updated >= wanted and runs >= wanted:
-        return None
+        return None, False
     running, dead = _pods(api, live, space)
     away = sorted(pod.spec.node_name for pod in dead)
     wanted -= len(away)
     if updated >= wanted and runs >= wanted:
-        return None
+        return None, False
     why = next((trouble for pod in [*running, *dead] if (trouble := nodes.pod_trouble(pod))), "")
-    if away and updated < wanted:
+    held = bool(away) and updated < wanted
+    if held:
         # They count among the pods that the DaemonSet allows to be away, often all of them.
         why = f"{', '.join(away)} {_HOLDS}"
-    return f"{updated} of {wanted} pods are up to date, {runs} ready{why and f' ({why})'}"
+    said = f"{updated} of {wanted} pods are up to date, {runs} ready{why and f' ({why})'}"
+    return said, held and runs >= wanted
 
 
 def await_rollout(

@@ -13,7 +13,7 @@ from barekube.api import Api
 from barekube.cluster import Cluster
 from barekube.facts.upgrade import EtcdFact
 from barekube.operations import ceph
-from barekube.operations.objects import unfinished
+from barekube.operations.objects import replacing
 from barekube.operations.order import refuse, wait
 
 # On a node that we cordoned: a roll that was cut off is to let it back, one of a user's not.
@@ -95,7 +95,7 @@ def _unseen(api: Api, name: str) -> str | None:
     """Why requests would go on to the pods of this node after they went, or None."""
     if drain.empty(api, name):
         return None
-    if lacking := unfinished(api, "kube-proxy", "kube-system"):
+    if lacking := replacing(api, "kube-proxy", "kube-system"):
         return f"kube-proxy: {lacking}"
     label = "component=kube-apiserver"
     servers = api.core.list_namespaced_pod("kube-system", label_selector=label).items

@@ -19,7 +19,13 @@ from barekube.facts.machine import Found, Machine
 from barekube.facts.upgrade import Offered, RemainsFact
 from barekube.facts.verify import LookFact
 from barekube.operations import packages, roll
-from barekube.operations.order import acts_for_the_cluster, answering, refuse, without_api
+from barekube.operations.order import (
+    acts_for_the_cluster,
+    answering,
+    refuse,
+    wait,
+    without_api,
+)
 from barekube.upgrade import Step
 
 # What the first operation saw, while preparing and while executing, by host.
@@ -29,6 +35,8 @@ _states: dict[bool, upgrade.State] = {}
 # Seen by a host's first operation, used by its second.
 looked: dict[tuple[bool, str], tuple[Found, upgrade.Remains]] = {}
 _lock = RLock()
+# How long a workload may take to be well again after a power cut.
+_WELL_LIMIT = 180
 
 
 def _exact() -> dict[str, str | None]:
@@ -191,8 +199,6 @@ def _cluster_findings(cluster: Cluster, active: list[str], lacking: list[str]) -
         for name in _silent(active)
     ]
     drained = [name for name in lacking if Step.DRAIN in _lacking[state.is_executing, name]]
-    budgets = k8s.PolicyV1Api(api.client).list_pod_disruption_budget_for_all_namespaces().items
-    pods = api.core.list_pod_for_all_namespaces().items if budgets else []
     return [
         *silent,
         *upgrade.not_well(seen, set(seen.kubelets) - set(active)),
@@ -201,8 +207,25 @@ def _cluster_findings(cluster: Cluster, active: list[str], lacking: list[str]) -
             if seen.version != cluster.version
             else []
         ),
-        *upgrade.blocked(budgets, pods, drained),
+        *_blocked(cluster, drained),
     ]
+
+
+def _blocked(cluster: Cluster, drained: Collection[str]) -> list[str]:
+    """The budgets that would block a drain; pods of which the power is back just now are given time
+    to get well."""
+    said: list[str] = []
+
+    def recovering() -> str | None:
+        api = cluster_api.connect(cluster)
+        budgets = k8s.PolicyV1Api(api.client).list_pod_disruption_budget_for_all_namespaces().items
+        pods = api.core.list_pod_for_all_namespaces().items if budgets else []
+        said[:] = upgrade.blocked(budgets, pods, drained)
+        soon = upgrade.blocked(filter(upgrade.recovers, budgets), pods, drained)
+        return soon[0] if soon and state.is_executing else None
+
+    wait("the workload", _WELL_LIMIT, recovering)
+    return said
 
 
 def _metrics(cluster: Cluster) -> Iterable[str]:

@@ -219,3 +219,17 @@ def test_a_rollout_that_a_dead_machine_holds_names_it_and_soon() -> None:
     assert (
         lacking == "0 of 2 pods are up to date, 2 ready (c is not Ready and holds the others' turn)"
     )
+    # Nothing is replaced as long as it holds.
+    assert objects.replacing(api, "kube-proxy", "kube-system") is None
+
+
+@pytest.mark.parametrize(
+    ("updated", "ready"),
+    [(1, {"a": "True", "b": "True"}), (0, {"a": "True", "b": "True", "c": "True"})],
+)
+def test_a_rollout_that_goes_on_is_named(updated: int, ready: dict[str, str]) -> None:
+    api = _rollout(updated, ready)
+    for ask in (objects.unfinished, objects.replacing):
+        assert (ask(api, "kube-proxy", "kube-system") or "").startswith(
+            f"{updated} of {len(ready)} pods are up to date"
+        )

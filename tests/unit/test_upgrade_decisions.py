@@ -241,6 +241,15 @@ def test_a_budget_that_would_block_a_drain_for_ever_is_named_with_its_pod() -> N
     assert upgrade.blocked([rooks], pods, {"w-1"}) == []
 
 
+@pytest.mark.parametrize(("healthy", "soon"), [(1, True), (2, False)])
+def test_a_budget_recovers_by_itself_only_where_one_of_its_pods_is_not_well(
+    healthy: int, soon: bool
+) -> None:
+    budget = _budget(0)
+    budget.status.current_healthy, budget.status.expected_pods = healthy, 2
+    assert upgrade.recovers(budget) is soon
+
+
 @pytest.mark.parametrize(
     ("operator", "values", "fits"),
     [

@@ -246,6 +246,54 @@ def test_a_drain_that_blocks_lets_the_node_back_unless_a_user_cordoned_it(
     ]
 
 
+@pytest.mark.parametrize(
+    ("looks", "asked", "said"),
+    [
+        # A pod is not well yet, then all are: the budget lets one go.
+        ([(1, 0), (1, 0), (2, 1)], 3, []),
+        # All are well and it lets none go: waiting brings nothing.
+        ([(2, 0)], 1, ["PodDisruptionBudget shop/till lets no pod go, and till-0 runs on w-1"]),
+    ],
+)
+def test_a_budget_is_waited_for_only_as_long_as_one_of_its_pods_is_not_well(
+    monkeypatch: pytest.MonkeyPatch, looks: list[tuple[int, int]], asked: int, said: list[str]
+) -> None:
+    owners = [SimpleNamespace(kind="ReplicaSet")]
+    pod = SimpleNamespace(
+        metadata=SimpleNamespace(
+            name="till-0", namespace="shop", labels={"app": "till"}, owner_references=owners
+        ),
+        spec=SimpleNamespace(node_name="w-1"),
+        status=SimpleNamespace(phase="Running"),
+    )
+    every = SimpleNamespace(match_labels={"app": "till"}, match_expressions=None)
+    left = list(looks)
+
+    def budgets() -> SimpleNamespace:
+        healthy, allowed = left.pop(0)
+        status = SimpleNamespace(
+            disruptions_allowed=allowed, current_healthy=healthy, expected_pods=2
+        )
+        metadata = SimpleNamespace(name="till", namespace="shop", owner_references=None)
+        spec = SimpleNamespace(selector=every)
+        return SimpleNamespace(items=[SimpleNamespace(metadata=metadata, spec=spec, status=status)])
+
+    def wait(what: str, limit: int, look: Any) -> None:  # noqa: ANN401
+        while look():
+            pass
+
+    core = SimpleNamespace(list_pod_for_all_namespaces=lambda: SimpleNamespace(items=[pod]))
+    api = SimpleNamespace(client=None, core=core)
+    monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
+    policies = SimpleNamespace(list_pod_disruption_budget_for_all_namespaces=budgets)
+    monkeypatch.setattr(upgradable.k8s, "PolicyV1Api", lambda client: policies)
+    monkeypatch.setattr(upgradable, "state", SimpleNamespace(is_executing=True))
+    monkeypatch.setattr(upgradable, "wait", wait)
+    found = upgradable._blocked(CLUSTER, {"w-1"})
+    assert [each.partition(";")[0] for each in found] == said
+    assert len(looks) - len(left) == asked
+
+
 _PROXY, _API = "2 of 3 pods are up to date, 3 ready", "no API server is ready"
 
 
@@ -268,7 +316,7 @@ def test_no_pod_is_sent_away_while_nobody_would_see_it_go(
     pods = SimpleNamespace(items=["the API servers"])
     core = SimpleNamespace(list_namespaced_pod=lambda space, label_selector: pods)
     monkeypatch.setattr(drain, "empty", lambda api, name: empty)
-    monkeypatch.setattr(roll, "unfinished", lambda api, *what: proxy)
+    monkeypatch.setattr(roll, "replacing", lambda api, *what: proxy)
     monkeypatch.setattr(drain, "unwatched", lambda servers, now: watched)
     assert roll._unseen(SimpleNamespace(core=core), "w-1") == said  # type: ignore[arg-type]
 
