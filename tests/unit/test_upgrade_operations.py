@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from kubernetes import client as k8s
 from pyinfra.api import StringCommand
 
 import barekube.api
@@ -286,7 +287,7 @@ def test_a_budget_is_waited_for_only_as_long_as_one_of_its_pods_is_not_well(
     api = SimpleNamespace(client=None, core=core)
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
     policies = SimpleNamespace(list_pod_disruption_budget_for_all_namespaces=budgets)
-    monkeypatch.setattr(upgradable.k8s, "PolicyV1Api", lambda client: policies)
+    monkeypatch.setattr(k8s, "PolicyV1Api", lambda client: policies)
     monkeypatch.setattr(upgradable, "state", SimpleNamespace(is_executing=True))
     monkeypatch.setattr(upgradable, "wait", wait)
     found = upgradable._blocked(CLUSTER, {"w-1"})
