@@ -41,8 +41,10 @@ def plan(wanted: Mapping[str, str | None], found: Mapping[str, FoundPackage]) ->
         elif version and there.version != version:
             install.append(f"{name}={version}")
             said.append(f"{name}: {there.version} -> {version}")
-        if version and not (there and there.held):
+        right = there if there and whole and there.version == version else None
+        # apt takes the hold from a held package that it changes.
+        if version and not (right and right.held):
             hold.append(name)
-            if whole and there and there.version == version:
+            if right:
                 said.append(f"{name}: hold")
     return Plan(tuple(install), tuple(hold), tuple(said))

@@ -65,10 +65,10 @@ def test_exact_versions_are_installed_and_held() -> None:
     )
 
 
-def test_another_version_is_replaced_and_stays_held() -> None:
+def test_another_version_is_replaced_and_held_anew_as_apt_takes_the_hold() -> None:
     found = Package("1.36.3-1.1", held=True, status="installed")
     assert _plan({"kubelet": "1.37.2-1.1"}, kubelet=found) == dpkg.Plan(
-        ("kubelet=1.37.2-1.1",), (), ("kubelet: 1.36.3-1.1 -> 1.37.2-1.1",)
+        ("kubelet=1.37.2-1.1",), ("kubelet",), ("kubelet: 1.36.3-1.1 -> 1.37.2-1.1",)
     )
 
 
