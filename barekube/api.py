@@ -56,6 +56,9 @@ def phrase(error: BaseException) -> str:
 def passing(error: BaseException) -> bool:
     """Whether to ask again may help: a busy server, no answer, or an object that changed
     meanwhile."""
+    if isinstance(error, Trouble):
+        # Where all have no cluster, none comes up either.
+        return bool(silent)
     if isinstance(error, ApiException):
         return error.status in (409, 429) or (error.status or 0) >= 500
     return isinstance(error, urllib3.exceptions.HTTPError)

@@ -28,7 +28,7 @@ LOCK = (
 _REFUSED = StringCommand("false")
 # For how long, in seconds, an API is asked again that fails in passing: its etcd, on a busy disk,
 # is late now and then.
-_PASSING = 30
+_PASSING = 60
 _Answer = TypeVar("_Answer")
 # The sentences that each host was refused with.
 refused: dict[str, list[str]] = {}
@@ -122,7 +122,7 @@ def _failed(error: BaseException) -> str:
 
 
 def persistently(ask: Callable[..., _Answer], *given: Any) -> _Answer:  # noqa: ANN401
-    """What `ask` answers, asked again for 30 s while the API fails in a way that passes.
+    """What `ask` answers, asked again for a minute while the API fails in a way that passes.
 
     Raises what `ask` raised last.
     """

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -195,3 +196,23 @@ def test_a_host_is_waited_for_only_where_a_run_of_mine_left_a_command(
         said = f"barekube of {by} works on this host, wait for it\n"
         assert _beside(by, tmp_path, 20) == (75, said)
     assert _beside(lease.holder(), tmp_path, 0.5) == (0, "done\n")
+
+
+def test_an_api_that_is_away_is_asked_again_and_where_there_is_no_cluster_nobody_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    def ask() -> str:
+        asked.append(1)
+        if len(asked) < 2:
+            raise Trouble("cp-1: its API does not answer")
+        return "there"
+
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(barekube.api, "silent", ["cp-1: its API does not answer"])
+    assert order.persistently(ask) == "there"
+    asked.clear()
+    monkeypatch.setattr(barekube.api, "silent", [])
+    with pytest.raises(Trouble):
+        order.persistently(ask)
