@@ -202,6 +202,17 @@ def test_without_a_storage_host_the_stage_says_so_and_does_nothing(pyinfra: Pyin
     assert done.status == 0
 
 
+def test_a_lock_that_is_no_text_ends_the_run_before_it_begins(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    inventory, group_data = _site(tmp_path)
+    (tmp_path / "rook/upstream.lock").write_bytes(b"\xff\xfe")
+    done = _run(pyinfra, tmp_path, inventory, group_data, "deploys/storage.py", api=True)
+    assert f"--> {tmp_path}/rook/upstream.lock is no text; bring it back\n" in done.stderr
+    assert done.status == 1
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -214,6 +225,10 @@ def test_without_a_storage_host_the_stage_says_so_and_does_nothing(pyinfra: Pyin
             ["--data", "host=@fake/w-1", "--data", "disk=/dev/sdb"],
             "/dev/sdb can be another disk after a boot; name it by /dev/disk/by-id/... or"
             " /dev/disk/by-path/...",
+        ),
+        (
+            ["--data", "host=@fake/w-1", "--data", f"disk={DISK}", "--limit", "@fake/w-2"],
+            "@fake/w-1 is not in this run; run it without --limit, or with it",
         ),
     ],
 )

@@ -294,6 +294,13 @@ def test_the_lock_names_rooks_files_in_the_order_in_which_they_are_applied() -> 
         ("crds v1 https://r/crds.yaml", "l, line 1: write a name, a version, an address, a SHA"),
         (f"# x\n\ncrds v1 u {'f' * 63}", "l, line 3: write a name, a version, an address, a SHA"),
         (f"common v1 u {'f' * 64}", "l has to name crds, common, csi-operator, operator, in this"),
+        (
+            "\n".join(
+                f"{name} v{1 + (name == 'operator')} u {'f' * 64}"
+                for name in ("crds", "common", "csi-operator", "operator")
+            ),
+            "l names files of v1 and v2; take all of one release",
+        ),
     ],
 )
 def test_a_lock_that_cannot_be_relied_on_is_refused(text: str, sentence: str) -> None:
@@ -320,6 +327,22 @@ def test_a_file_that_is_kept_is_taken_if_it_still_is_what_the_lock_names(
         "Rook's crds v1 cannot be fetched from http://127.0.0.1:9/crds.yaml (MaxRetryError); put it"
         f" at {tmp_path / file.sha256} yourself"
     )
+
+
+def test_a_cache_that_cannot_be_read_or_written_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _file(b"kind: A\n")
+    monkeypatch.setattr(fetch, "CACHE", tmp_path)
+    (tmp_path / file.sha256).mkdir()
+    with pytest.raises(fetch.NotFetched, match=r"cannot be read \(Is a directory\); remove it"):
+        fetch.fetched(file, None, None)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(fetch, "CACHE", tmp_path / "file")
+    answer = _Answer(b"kind: A\n")
+    monkeypatch.setattr(urllib3.PoolManager, "request", lambda *arguments, **options: answer)
+    with pytest.raises(fetch.NotFetched, match="cannot be written"):
+        fetch.fetched(file, None, None)
 
 
 class _Answer:
