@@ -12,7 +12,7 @@ from kubernetes.client.exceptions import ApiException
 from pyinfra.api import Host
 
 from barekube.api import Api, found
-from barekube.nodes import pod_trouble
+from barekube.nodes import is_ready, pod_trouble
 from barekube.upgrade import selects
 
 _PATIENCE = 120
@@ -89,7 +89,7 @@ def unwatched(servers: Sequence[k8s.V1Pod], now: datetime) -> str | None:
     since = [
         each.state.running.started_at
         for pod in servers
-        if any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
+        if is_ready(pod)
         for each in pod.status.container_statuses or []
         if each.state.running
     ]

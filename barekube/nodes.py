@@ -34,8 +34,8 @@ def others(api: Api, name: str) -> dict[str, str]:
     }
 
 
-def is_ready(node: k8s.V1Node) -> bool:
-    return any(c.type == "Ready" and c.status == "True" for c in node.status.conditions or [])
+def is_ready(item: k8s.V1Node | k8s.V1Pod) -> bool:
+    return any(c.type == "Ready" and c.status == "True" for c in item.status.conditions or [])
 
 
 def why_not_ready(node: k8s.V1Node) -> str:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from packaging.version import InvalidVersion, Version
 
-from barekube import versions
+from barekube import rook, versions
 from barekube.living import other_range
-from barekube.rook import ARCHITECTURES
 from barekube.traces import other_address
 
 # ID of /etc/os-release -> VERSION_ID. Debian 12 and 13 are run in the lab; Ubuntu and Raspberry
@@ -362,12 +361,9 @@ def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
 
 def without_ceph(host: Checkup) -> str | None:
     """A sentence for a storage host on which Ceph does not run."""
-    if (arch := architecture(host)) in ARCHITECTURES:
+    if (arch := architecture(host)) in rook.ARCHITECTURES:
         return None
-    return (
-        f"there is no Ceph for its CPU ({arch or host.machine}), only for"
-        f" {' and '.join(ARCHITECTURES)}; take it out of group storage"
-    )
+    return rook.without_ceph(arch or host.machine)
 
 
 def _system(host: Checkup) -> list[str]:

@@ -98,6 +98,14 @@ class Storage:
     disks: Mapping[str, tuple[str, ...]]
 
 
+def without_ceph(cpu: str) -> str:
+    """The sentence for a storage host on whose CPU Ceph does not run."""
+    return (
+        f"there is no Ceph for its CPU ({cpu}), only for {' and '.join(ARCHITECTURES)}; take it out"
+        " of group storage"
+    )
+
+
 def is_stable(disk: str) -> bool:
     """Whether a name stays with its disk."""
     return re.fullmatch(r"/dev/disk/by-(id|path)/[^/\s]+", disk) is not None

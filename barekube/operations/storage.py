@@ -76,10 +76,7 @@ def _disks_judged(cluster: Cluster, storage: Storage) -> Generator[PyinfraComman
         mine = storage.disks.get(other.name, ())
         new = [each for each in mine if each not in told.get(other.name, ())]
         if new and other.name in others:
-            host.log(
-                f"{other.name}: there is no Ceph for its CPU ({others[other.name]}), only for"
-                f" {' and '.join(rook.ARCHITECTURES)}; take it out of group storage"
-            )
+            host.log(f"{other.name}: {rook.without_ceph(others[other.name])}")
             bad.append(other.name)
         for verdict in disks.verdicts(other, new, own) if new else []:
             host.log(f"{other.name}: {verdict.words}")

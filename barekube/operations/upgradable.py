@@ -22,6 +22,7 @@ from barekube.operations import packages, roll
 from barekube.operations.order import (
     acts_for_the_cluster,
     answering,
+    persistently,
     refuse,
     wait,
     without_api,
@@ -240,5 +241,7 @@ def lacking(cluster: Cluster, only: tuple[Step, ...]) -> list[Step] | None:
     """What the host lacks by now, of `only`; asked again where there was something."""
     steps: list[Step] | None = _lacking.get((state.is_executing, host.name), [])
     if steps and state.is_executing:
-        steps = _steps(cluster, ask(cluster_api.connect(cluster)))
+        # A newer kubelet starts the API server of its machine anew.
+        seen = persistently(lambda: ask(cluster_api.connect(cluster)))
+        steps = _steps(cluster, seen)
     return None if steps is None else [each for each in steps if each in only]

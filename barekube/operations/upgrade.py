@@ -14,7 +14,7 @@ from barekube.cluster import Cluster
 from barekube.facts.upgrade import ETCDCTL, RemainsFact
 from barekube.operations import packages, roll, units
 from barekube.operations.joins import CONFIG, TAKE_CONFIG
-from barekube.operations.order import answering, changing, persistently, refuse, wait
+from barekube.operations.order import answering, changing, refuse, wait
 from barekube.operations.upgradable import ask, found_packages, lacking, looked
 from barekube.upgrade import Step
 
@@ -204,9 +204,6 @@ def node(cluster: Cluster) -> Generator[PyinfraCommand]:
 
 
 def _node(cluster: Cluster) -> Generator[PyinfraCommand]:
-    if state.is_executing:
-        # A newer kubelet starts the API server of its machine anew.
-        persistently(cluster_api.connect, cluster)
     master = cluster.node(host.name).control_plane
     steps = lacking(cluster, tuple(each for each in Step if not master or each not in _SERVERS))
     if not steps:

@@ -208,8 +208,7 @@ def _pods(api: Api) -> dict[str, Pods]:
     addresses = {node.metadata.name: nodes.address(node) for node in api.core.list_node().items}
     kinds: dict[str, dict[str, str]] = {name: {} for name in addresses}
     for pod in api.core.list_namespaced_pod(verify.SPACE).items:
-        ready = any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
-        if ready and pod.status.pod_ip:
+        if nodes.is_ready(pod) and pod.status.pod_ip:
             kinds.setdefault(pod.spec.node_name, {})[pod.metadata.labels["app"]] = pod.status.pod_ip
     return {name: Pods(name, where, kinds[name]) for name, where in addresses.items()}
 
