@@ -24,6 +24,9 @@ def _pods() -> Iterator[tuple[str, list[str], dict[str, Any]]]:
             spec = document.get("spec") or {}
             if document["kind"] == "CephCluster":
                 yield name, [spec["cephVersion"]["image"]], spec["placement"]["all"]
+            elif document["kind"] == "CephFilesystem":
+                # Rook asks nothing else for these pods (pkg/operator/ceph/file/mds/spec.go).
+                yield name, ["quay.io/ceph/ceph"], spec["metadataServer"].get("placement", {})
             elif document["kind"] in KINDS:
                 pod = spec if document["kind"] == "Pod" else spec["template"]["spec"]
                 containers = [*pod.get("initContainers", ()), *pod["containers"]]
