@@ -20,6 +20,7 @@ RELEASES = {
     "ubuntu": ("22.04", "24.04", "26.04"),
 }
 _NAMES = "Debian 12 and 13, Ubuntu 22.04 to 26.04, Raspberry Pi OS 12 and 13"
+_BUNDLED = "Debian 12 or 13"
 # Directories of other Kubernetes distributions.
 FOREIGN = ("/etc/rancher/k3s", "/var/lib/rancher/rke2", "/var/lib/k0s", "/var/snap/microk8s")
 # Packages that bring or use a containerd; only the first is ours.
@@ -311,11 +312,16 @@ def _names(host: Checkup, wanted: Wanted) -> list[str]:
 def architecture(host: Checkup) -> str | None:
     """Kubernetes' name of what the host runs, or None. A 32-bit system on a 64-bit CPU is one of
     32 bits."""
+    if _other_userland(host):
+        return None
     if host.machine in ("aarch64", "armv8l") and host.userland == "armhf":
         return "arm"
-    if host.machine == "x86_64" and host.userland == "i386":
-        return None
     return versions.ARCHITECTURES.get(host.machine)
+
+
+def _other_userland(host: Checkup) -> bool:
+    """Whether its system is one that there are no packages for, whatever its CPU: i386, armel."""
+    return host.userland not in ("", *versions.DEBIAN_ARCHITECTURES.values())
 
 
 def narrow(host: Checkup) -> str | None:
@@ -336,15 +342,30 @@ def narrow(host: Checkup) -> str | None:
 def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
     result = []
     arch = architecture(host)
-    if arch is None:
+    if _other_userland(host):
+        known = ", ".join(versions.DEBIAN_ARCHITECTURES.values())
+        result.append(
+            f"there are no packages for a system of {host.userland}, only of {known}; install one"
+            f" of these if its CPU ({host.machine}) can run it, else take another machine"
+        )
+    elif arch is None:
         known = ", ".join(versions.ARCHITECTURES)
-        result.append(f"there are no packages for its CPU {host.machine}, only for {known}")
+        result.append(
+            f"there are no packages for its CPU {host.machine}, only for {known}; take another"
+            " machine"
+        )
     elif wanted.control_plane and arch not in versions.CONTROL_PLANES:
         result.append("etcd does not support 32-bit ARM; make it a worker")
-    elif not wanted.bundle and (parts := versions.only_bundled(arch)):
+    elif wanted.bundle and not in_a_bundle(host):
         result.append(
-            f"upstream has no {', '.join(parts)} for {arch}; run `python -m bundle build --arch"
-            f" {arch}`, serve it, and set bundle_url for this host"
+            f"a bundle has no packages of {host.distribution} {host.release}; install"
+            f" {_BUNDLED}{'' if versions.only_bundled(arch) else ', or set no bundle_url for it'}"
+        )
+    elif not wanted.bundle and (parts := versions.only_bundled(arch)):
+        first = "" if in_a_bundle(host) else f"install {_BUNDLED} (a bundle has no other), "
+        result.append(
+            f"upstream has no {', '.join(parts)} for {arch}; {first}run `python -m bundle build"
+            f" --arch {arch}`, serve it, and set bundle_url for this host"
         )
     least = _CONTROL_PLANE_MB if wanted.control_plane else WORKER_MB
     what = "a control plane" if wanted.control_plane else "a worker"
@@ -357,6 +378,13 @@ def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
             " machine, or name NumCPU in group_data's ignored_preflight"
         )
     return result
+
+
+def in_a_bundle(host: Checkup) -> bool:
+    """Whether a bundle has packages of a host's release, if it is one that is known at all."""
+    publisher = versions.publisher({"ID": host.distribution})
+    known = host.release in RELEASES.get(host.distribution, ())
+    return not known or (publisher, host.release) in versions.BUNDLED
 
 
 def without_ceph(host: Checkup) -> str | None:

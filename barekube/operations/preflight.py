@@ -60,7 +60,8 @@ def _own_findings(other: Host, said: Checkup | None) -> list[str]:
     # Where it is known what they are.
     release = said.release in preflight.RELEASES.get(said.distribution, ())
     known = said.root and release and preflight.architecture(said)
-    return result + (_sources(other, said) if known else [])
+    there = not wanted.bundle or preflight.in_a_bundle(said)
+    return result + (_sources(other, said) if known and there else [])
 
 
 def _sources(other: Host, said: Checkup) -> list[str]:

@@ -130,7 +130,8 @@ def _said(done: Result, host: str) -> list[str]:
         pytest.param(
             {"machine": "riscv64"},
             {},
-            "there are no packages for its CPU riscv64, only for x86_64, aarch64, armv7l",
+            "there are no packages for its CPU riscv64, only for x86_64, aarch64, armv7l; take"
+            " another machine",
             id="an unknown architecture",
         ),
     ],

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from barekube import kubeadm_config, preflight, versions
-from bundle import images, packages
+from bundle import debian, images, listing, packages
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 KINDS = ("DaemonSet", "Deployment", "Job", "Pod", "StatefulSet")
@@ -82,10 +82,21 @@ def test_the_bundle_builds_what_the_table_says_for_an_architecture(arch: str) ->
     assert built - {"barekube.lab/network"} == wanted
 
 
+def test_the_list_of_a_bundle_has_every_image_of_the_table_that_nothing_builds() -> None:
+    listed = {name.partition(":")[0] for name in listing.NOT_BUILT}
+    assert listed == {name for name, sources in versions.SOURCES.items() if not sources.bundle}
+    # Whatever an image is called by in a file of Rook's, the table knows it.
+    assert "registry.k8s.io/sig-storage/csi-provisioner" in listed
+
+
 def test_raspberry_pi_os_of_32_bits_takes_debians_packages() -> None:
     release = {"ID": "raspbian", "VERSION_ID": "12", "VERSION_CODENAME": "bookworm"}
     exact = versions.written_out({"containerd.io": versions.CONTAINERD_DEB}, release)
     assert exact == {"containerd.io": f"{versions.CONTAINERD}-1~debian.12~bookworm"}
+
+
+def test_the_releases_that_a_bundle_has_packages_of_are_those_that_it_fetches() -> None:
+    assert {("debian", number) for number in debian.RELEASES.values()} == set(versions.BUNDLED)
 
 
 def test_a_worker_of_the_least_memory_has_room_for_what_runs_on_every_worker() -> None:
