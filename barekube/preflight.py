@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from packaging.version import InvalidVersion, Version
 
-from barekube import rook, versions
+from barekube import parts, rook, versions
 from barekube.living import other_range
 from barekube.traces import other_address
 
@@ -20,7 +20,6 @@ RELEASES = {
     "ubuntu": ("22.04", "24.04", "26.04"),
 }
 _NAMES = "Debian 12 and 13, Ubuntu 22.04 to 26.04, Raspberry Pi OS 12 and 13"
-_BUNDLED = "Debian 12 or 13"
 # Directories of other Kubernetes distributions.
 FOREIGN = ("/etc/rancher/k3s", "/var/lib/rancher/rke2", "/var/lib/k0s", "/var/snap/microk8s")
 # Packages that bring or use a containerd; only the first is ours.
@@ -356,17 +355,8 @@ def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
         )
     elif wanted.control_plane and arch not in versions.CONTROL_PLANES:
         result.append("etcd does not support 32-bit ARM; make it a worker")
-    elif wanted.bundle and not in_a_bundle(host):
-        result.append(
-            f"a bundle has no packages of {host.distribution} {host.release}; install"
-            f" {_BUNDLED}{'' if versions.only_bundled(arch) else ', or set no bundle_url for it'}"
-        )
-    elif not wanted.bundle and (parts := versions.only_bundled(arch)):
-        first = "" if in_a_bundle(host) else f"install {_BUNDLED} (a bundle has no other), "
-        result.append(
-            f"upstream has no {', '.join(parts)} for {arch}; {first}run `python -m bundle build"
-            f" --arch {arch}`, serve it, and set bundle_url for this host"
-        )
+    elif wrong := parts.missing(arch, host.distribution, host.release, bundle=wanted.bundle):
+        result.append(wrong)
     least = _CONTROL_PLANE_MB if wanted.control_plane else WORKER_MB
     what = "a control plane" if wanted.control_plane else "a worker"
     if host.memory_mb < least:
@@ -378,13 +368,6 @@ def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
             " machine, or name NumCPU in group_data's ignored_preflight"
         )
     return result
-
-
-def in_a_bundle(host: Checkup) -> bool:
-    """Whether a bundle has packages of a host's release, if it is one that is known at all."""
-    publisher = versions.publisher({"ID": host.distribution})
-    known = host.release in RELEASES.get(host.distribution, ())
-    return not known or (publisher, host.release) in versions.BUNDLED
 
 
 def without_ceph(host: Checkup) -> str | None:
