@@ -371,10 +371,10 @@ def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
 
 
 def without_ceph(host: Checkup) -> str | None:
-    """A sentence for a storage host on which Ceph does not run."""
-    if (arch := architecture(host)) in rook.ARCHITECTURES:
-        return None
-    return rook.without_ceph(arch or host.machine)
+    """A sentence for a storage host on which Ceph does not run; where nothing does, `findings` has
+    said why."""
+    arch = architecture(host)
+    return None if arch is None or arch in rook.ARCHITECTURES else rook.without_ceph(arch)
 
 
 def _system(host: Checkup) -> list[str]:

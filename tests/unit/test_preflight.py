@@ -5,8 +5,17 @@ from ipaddress import IPv4Network
 
 import pytest
 
+from barekube import rook
 from barekube.peers import between, targets, unreached
-from barekube.preflight import Checkup, Wanted, architecture, findings, narrow, slow_disk
+from barekube.preflight import (
+    Checkup,
+    Wanted,
+    architecture,
+    findings,
+    narrow,
+    slow_disk,
+    without_ceph,
+)
 
 WELL = Checkup(
     root=True,
@@ -252,6 +261,24 @@ def test_a_system_that_no_bundle_has_packages_of_is_told_of_one_that_it_has() ->
 )
 def test_what_would_fail_later_is_said(host: Checkup, sentence: str) -> None:
     assert findings(host, MASTER) == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("machine", "userland", "said"),
+    [
+        ("x86_64", "amd64", None),
+        ("aarch64", "arm64", None),
+        ("aarch64", "armhf", "arm"),
+        ("armv7l", "armhf", "arm"),
+        # Its CPU is one of Ceph's; that there are no packages for it at all is said anyway.
+        ("x86_64", "i386", None),
+    ],
+)
+def test_a_storage_host_of_32_bits_is_told_that_there_is_no_ceph_for_it(
+    machine: str, userland: str, said: str | None
+) -> None:
+    sentence = without_ceph(replace(WELL, machine=machine, userland=userland))
+    assert sentence == (said and rook.without_ceph(said))
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
