@@ -179,8 +179,10 @@ def _membership(file: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
     problems += [
         f"{file}: {name} is in {group}, and neither in control_plane nor in workers"
         f"{nearest(name, nodes)}"
-        for group in ("edge", "storage")
-        for name in groups.get(group, ())
+        for group in groups
+        # One that was meant to be ours is named already.
+        if group in GROUPS or not nearest(group, GROUPS).startswith("; did")
+        for name in groups[group]
         if name not in nodes
     ]
     problems += [

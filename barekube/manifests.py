@@ -187,6 +187,13 @@ def variables(document: Object) -> dict[str, str | None]:
     }
 
 
+def images(document: Object) -> tuple[str, ...]:
+    """What a workload's containers run, each once. Raises as `variables` does."""
+    pod = document["spec"]["template"]["spec"]
+    containers = [*pod.get("initContainers", ()), *pod["containers"]]
+    return tuple(dict.fromkeys(each["image"] for each in containers if each.get("image")))
+
+
 def condition(live: Object, kind: str) -> bool:
     """Whether an object's status says so of itself."""
     said = (live.get("status") or {}).get("conditions") or []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from packaging.version import InvalidVersion, Version
 
-from barekube import rook, versions
+from barekube import parts, rook, versions
 from barekube.living import other_range
 from barekube.traces import other_address
 
@@ -311,11 +311,16 @@ def _names(host: Checkup, wanted: Wanted) -> list[str]:
 def architecture(host: Checkup) -> str | None:
     """Kubernetes' name of what the host runs, or None. A 32-bit system on a 64-bit CPU is one of
     32 bits."""
+    if _other_userland(host):
+        return None
     if host.machine in ("aarch64", "armv8l") and host.userland == "armhf":
         return "arm"
-    if host.machine == "x86_64" and host.userland == "i386":
-        return None
     return versions.ARCHITECTURES.get(host.machine)
+
+
+def _other_userland(host: Checkup) -> bool:
+    """Whether its system is one that there are no packages for, whatever its CPU: i386, armel."""
+    return host.userland not in ("", *versions.DEBIAN_ARCHITECTURES.values())
 
 
 def narrow(host: Checkup) -> str | None:
@@ -336,16 +341,22 @@ def narrow(host: Checkup) -> str | None:
 def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
     result = []
     arch = architecture(host)
-    if arch is None:
+    if _other_userland(host):
+        known = ", ".join(versions.DEBIAN_ARCHITECTURES.values())
+        result.append(
+            f"there are no packages for a system of {host.userland}, only of {known}; install one"
+            f" of these if its CPU ({host.machine}) can run it, else take another machine"
+        )
+    elif arch is None:
         known = ", ".join(versions.ARCHITECTURES)
-        result.append(f"there are no packages for its CPU {host.machine}, only for {known}")
+        result.append(
+            f"there are no packages for its CPU {host.machine}, only for {known}; take another"
+            " machine"
+        )
     elif wanted.control_plane and arch not in versions.CONTROL_PLANES:
         result.append("etcd does not support 32-bit ARM; make it a worker")
-    elif not wanted.bundle and (parts := versions.only_bundled(arch)):
-        result.append(
-            f"upstream has no {', '.join(parts)} for {arch}; run `python -m bundle build --arch"
-            f" {arch}`, serve it, and set bundle_url for this host"
-        )
+    elif wrong := parts.missing(arch, host.distribution, host.release, bundle=wanted.bundle):
+        result.append(wrong)
     least = _CONTROL_PLANE_MB if wanted.control_plane else WORKER_MB
     what = "a control plane" if wanted.control_plane else "a worker"
     if host.memory_mb < least:
@@ -360,10 +371,10 @@ def _hardware(host: Checkup, wanted: Wanted) -> list[str]:
 
 
 def without_ceph(host: Checkup) -> str | None:
-    """A sentence for a storage host on which Ceph does not run."""
-    if (arch := architecture(host)) in rook.ARCHITECTURES:
-        return None
-    return rook.without_ceph(arch or host.machine)
+    """A sentence for a storage host on which Ceph does not run; where nothing does, `findings` has
+    said why."""
+    arch = architecture(host)
+    return None if arch is None or arch in rook.ARCHITECTURES else rook.without_ceph(arch)
 
 
 def _system(host: Checkup) -> list[str]:

@@ -65,12 +65,13 @@ _WEAVE_MTU, _AROUND = 1376, 87
 
 
 class PodNetwork(NamedTuple):
-    """The range of pod addresses, whether Weave gives them, and the bytes of the largest packet
-    that goes between nodes."""
+    """The range of pod addresses, whether Weave gives them, the bytes of the largest packet that
+    goes between nodes, and the images that every node needs for it."""
 
     addresses: str
     weave: bool
     packet: int
+    images: tuple[str, ...]
 
 
 @functools.cache
@@ -89,6 +90,7 @@ def pod_network(directory: Path) -> PodNetwork:
         try:
             variables = manifests.variables(document)
             value = variables.get("IPALLOC_RANGE")
+            images = manifests.images(document)
         except (AttributeError, KeyError, TypeError):
             raise DeployError(
                 f"{path}: {manifests.title(document)} has no containers as Kubernetes wants them;"
@@ -104,7 +106,7 @@ def pod_network(directory: Path) -> PodNetwork:
         if not re.fullmatch(r"[1-9][0-9]{2,4}", mtu):
             raise DeployError(f"{path}: WEAVE_MTU: {mtu!r} is no number of bytes; correct it")
         weave = document["metadata"]["name"] == "weave-net"
-        return PodNetwork(str(network), weave, int(mtu) + _AROUND)
+        return PodNetwork(str(network), weave, int(mtu) + _AROUND, images)
     raise DeployError(
         f"{directory}: no DaemonSet says IPALLOC_RANGE, the range of pod addresses; give its"
         " container that variable"

@@ -84,6 +84,11 @@ SOURCES: Final = {
     "quay.io/ceph/ceph": Sources(_BITS_64),
     "quay.io/cephcsi/ceph-csi-operator": Sources(_BITS_64),
     "quay.io/cephcsi/cephcsi": Sources(_BITS_64),
+    # What runs beside cephcsi, and so only where that does; operator.yaml of Rook names them.
+    **{
+        f"registry.k8s.io/sig-storage/csi-{name}": Sources(_ALL)
+        for name in ("attacher", "node-driver-registrar", "provisioner", "resizer", "snapshotter")
+    },
 }
 
 
@@ -119,6 +124,10 @@ def kubernetes_debs(version: str) -> dict[str, str | None]:
 
 # containerd.io in Docker's apt repository, whose full version differs by release.
 CONTAINERD_DEB: Final = f"{CONTAINERD}-1~{{distribution}}.{{release}}~{{codename}}"
+
+
+# (publisher, release) whose packages a bundle has.
+BUNDLED: Final = (("debian", "12"), ("debian", "13"))
 
 
 def publisher(release: Mapping[str, str]) -> str:

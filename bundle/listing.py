@@ -18,6 +18,10 @@ NOT_BUILT: Final = {
     "quay.io/ceph/ceph": "Ceph, so all storage of the cluster",
     "quay.io/cephcsi/ceph-csi-operator": "volumes from Ceph",
     "quay.io/cephcsi/cephcsi": "volumes from Ceph",
+    **{
+        f"registry.k8s.io/sig-storage/csi-{name}": "volumes from Ceph"
+        for name in ("attacher", "node-driver-registrar", "provisioner", "resizer", "snapshotter")
+    },
 }
 _WITHOUT: Final = {
     "kube-proxy": "Services",

@@ -12,6 +12,7 @@ import yaml
 from bundle import oci, registry
 from bundle.integrity import Record
 from bundle.paths import Paths
+from lab.emulation import NATIVE
 from lab.errors import LabError
 from lab.paths import BUNDLE, STATE
 
@@ -45,14 +46,15 @@ def _present() -> dict[str, dict[str, oci.Json]]:
 def choose(foreign: Collection[str]) -> None:
     """Keep the choice, and say it where it is not the product's own.
 
-    Raises LabError if hosts of the architectures `foreign` cannot take part in it.
+    Raises LabError if hosts of the architectures `foreign`, or the lab's usual ones, cannot take
+    part in it.
     """
     choice = manifests()
     present = _present()
     lacking = [
         f"{name} for {arch}"
         for name in sorted(images(choice))
-        for arch in foreign
+        for arch in (NATIVE, *foreign)
         if not any(platform.split("/")[1] == arch for platform in present.get(name, {}))
     ]
     if lacking and not _CHOICE.exists():

@@ -77,27 +77,28 @@ class CheckupFact(FactBase[Checkup | None]):
 
 
 class Downloads(NamedTuple):
-    """Which URLs a host cannot download, and the texts of the keys that it can, by their URLs."""
+    """Which URLs a host cannot download, and the texts of those that were asked for and that it
+    can, by their URLs."""
 
     silent: list[str]
-    keys: dict[str, str]
+    texts: dict[str, str]
 
 
 class Sources(FactBase[Downloads | None]):
-    """What the host gets of `urls` and `keys`; None: not known.
+    """What the host gets of `urls`, and of `texts` with what is in it; None: not known.
 
     With apt's own downloader, which is on every Debian, started once for all of them. `ca` is the
     text of a CA to trust.
     """
 
-    def command(self, urls: Sequence[str], keys: Sequence[str], ca: str = "") -> StringCommand:
+    def command(self, urls: Sequence[str], texts: Sequence[str], ca: str = "") -> StringCommand:
         trust = '-o Acquire::https::CaInfo="$d/ca"' if ca else ""
-        everything = [QuoteString(url) for url in (*urls, *keys)]
+        everything = [QuoteString(url) for url in (*urls, *texts)]
         said: list[str | QuoteString] = []
         for number, url in enumerate(everything):
             kept = f'"$d/{number}"'
             if number >= len(urls):
-                said += [f"[ ! -e {kept} ] || echo key", url, f"$(base64 -w0 {kept});"]
+                said += [f"[ ! -e {kept} ] || echo text", url, f"$(base64 -w0 {kept});"]
             said += [f"[ -e {kept} ] || echo silent", url, ";"]
         return StringCommand(
             "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT; printf %s",
@@ -118,11 +119,11 @@ class Sources(FactBase[Downloads | None]):
         lines = [line.split() for line in output[:-1]]
         return Downloads(
             [words[1] for words in lines if words[0] == "silent"],
-            # Whatever is there under a key's name: a page, a key that is not armoured, nothing.
+            # Whatever is there, as a key too: a page, one that is not armoured, nothing.
             {
                 words[1]: b64decode("".join(words[2:])).decode(errors="replace")
                 for words in lines
-                if words[0] == "key"
+                if words[0] == "text"
             },
         )
 

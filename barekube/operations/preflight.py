@@ -7,7 +7,7 @@ from gevent.lock import RLock
 from pyinfra import host, state
 from pyinfra.api import Host, StringCommand, operation
 
-from barekube import peers, preflight, remote, rook, settings, versions
+from barekube import parts, peers, preflight, remote, rook, settings, versions
 from barekube.cluster import Cluster
 from barekube.facts.preflight import CheckupFact, Sources, SyncTimes, Unreached
 from barekube.living import moved
@@ -60,10 +60,11 @@ def _own_findings(other: Host, said: Checkup | None) -> list[str]:
     # Where it is known what they are.
     release = said.release in preflight.RELEASES.get(said.distribution, ())
     known = said.root and release and preflight.architecture(said)
-    return result + (_sources(other, said) if known else [])
+    there = not wanted.bundle or parts.bundled(said.distribution, said.release)
+    return result + (_sources(other, said, wanted) if known and there else [])
 
 
-def _sources(other: Host, said: Checkup) -> list[str]:
+def _sources(other: Host, said: Checkup, wanted: Wanted) -> list[str]:
     """What of the sources that are still needed does not answer."""
     release = {
         "ID": said.distribution,
@@ -86,24 +87,30 @@ def _sources(other: Host, said: Checkup) -> list[str]:
     # A bundle can lack an architecture altogether.
     indexes = {source.index(versions.DEBIAN_ARCHITECTURES[arch]): source for source in sources}
     urls += [url for url in indexes if bundle and url]
+    network = settings.pod_network(Path(other.data.network_manifests)).images
+    needed = parts.images(wanted.version, network, control_plane=wanted.control_plane)
+    images = {parts.index(bundle, image): image for image in needed} if bundle else {}
     ca = Path(other.data.bundle_ca).read_text() if bundle else ""
     signed = [source for source in sources if source.name != "debian"]
-    got = other.get_fact(Sources, urls=urls, keys=[each.key_url for each in signed], ca=ca)
+    texts = [*(source.key_url for source in signed), *images]
+    got = other.get_fact(Sources, urls=urls, texts=texts, ca=ca)
     if got is None:
         return ["its sources cannot be tried; mend the error above, then run again"]
-    deaf = [url for url in got.silent if url not in indexes]
+    deaf = [url for url in got.silent if url not in indexes and url not in images]
     if deaf:
         return [f"{url} does not answer; mend its network, or group_data's source" for url in deaf]
-    if got.silent:
-        return [
-            f"the bundle has no {indexes[url].name} packages of {said.codename} for {arch}; run"
-            f" `python -m bundle build --arch {arch}` on the machine that it is on"
-            for url in got.silent
-        ]
-    return [
+    lacks = [
+        f"the bundle has no {indexes[url].name} packages of {said.codename} for {arch}; run"
+        f" `python -m bundle build --arch {arch}` on the machine that it is on"
+        for url in got.silent
+        if url in indexes
+    ]
+    judged = [parts.without(name, arch, got.texts.get(url, "")) for url, name in images.items()]
+    lacks += [sentence for sentence in judged if sentence]
+    return lacks or [
         packages.wrong_key(source)
         for source in signed
-        if not packages.is_key(source.fingerprint, got.keys.get(source.key_url, ""))
+        if not packages.is_key(source.fingerprint, got.texts.get(source.key_url, ""))
     ]
 
 

@@ -130,7 +130,8 @@ def _said(done: Result, host: str) -> list[str]:
         pytest.param(
             {"machine": "riscv64"},
             {},
-            "there are no packages for its CPU riscv64, only for x86_64, aarch64, armv7l",
+            "there are no packages for its CPU riscv64, only for x86_64, aarch64, armv7l; take"
+            " another machine",
             id="an unknown architecture",
         ),
     ],
@@ -201,7 +202,7 @@ def test_a_machine_without_ca_certificates_says_when_its_sources_are_tried(
 def test_an_apt_key_that_is_not_the_wanted_one_is_found_before_anything_is_changed(
     pyinfra: Pyinfra, tmp_path: Path
 ) -> None:
-    key = f"key https://download.docker.com/linux/debian/gpg {_KEY}"
+    key = f"text https://download.docker.com/linux/debian/gpg {_KEY}"
     answers = {"download-file": [key, "end"]}
     worker = _WORKER.format(said={"trusts": "1"}, answers=answers)
     done = _run(pyinfra, tmp_path, _ONE_MASTER + worker)

@@ -300,6 +300,13 @@ def test_an_inventory_may_have_groups_of_its_own() -> None:
             ],
         ),
         (
+            {"control_plane": ["cp-1"], "workers": ["pi-1"], "boards": ["pi-l"]},
+            [
+                "inventory.py: pi-l is in boards, and neither in control_plane nor in workers;"
+                " did you mean pi-1?",
+            ],
+        ),
+        (
             {"control_plane": "cp-1", "workers": ["w-1"]},
             ["inventory.py: control_plane is 'cp-1'; make it a list"],
         ),

@@ -37,6 +37,15 @@ def test_a_lab_with_a_host_that_has_no_weave_has_a_network_of_its_own(
     assert "the bundle has no images of Weave for all hosts" in capsys.readouterr().out
 
 
+def test_images_of_weave_that_were_added_for_a_board_alone_are_none_for_the_other_hosts(
+    present: dict[str, dict[str, object]],
+) -> None:
+    for name in pod_network.images(WEAVE):
+        present[name] = {"linux/arm/v7": None}
+    pod_network.choose([])
+    assert pod_network.manifests() == OWN
+
+
 def test_a_host_that_cannot_take_part_in_the_network_that_there_is_is_refused(
     present: object,
 ) -> None:

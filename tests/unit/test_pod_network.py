@@ -11,7 +11,8 @@ _SET = """
 apiVersion: apps/v1
 kind: DaemonSet
 metadata: {{name: {name}, namespace: s}}
-spec: {{template: {{spec: {{containers: [{{env: [{{name: IPALLOC_RANGE, value: {range}}}]}}]}}}}}}
+spec: {{template: {{spec: {{containers: [
+  {{image: "a:1", env: [{{name: IPALLOC_RANGE, value: {range}}}]}}]}}}}}}
 """
 
 
@@ -19,7 +20,7 @@ spec: {{template: {{spec: {{containers: [{{env: [{{name: IPALLOC_RANGE, value: {
 def test_it_is_that_of_the_daemon_set(tmp_path: Path, name: str, weave: bool) -> None:
     (tmp_path / "a.yaml").write_text("# nothing but a comment\n---\n")
     (tmp_path / "b.yaml").write_text(_SET.format(name=name, range="10.32.0.0/12"))
-    assert pod_network(tmp_path) == ("10.32.0.0/12", weave, 1463)
+    assert pod_network(tmp_path) == ("10.32.0.0/12", weave, 1463, ("a:1",))
 
 
 def test_preflight_tries_packets_of_the_size_that_a_set_mtu_asks_for(tmp_path: Path) -> None:

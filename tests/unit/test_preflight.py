@@ -5,8 +5,17 @@ from ipaddress import IPv4Network
 
 import pytest
 
+from barekube import rook
 from barekube.peers import between, targets, unreached
-from barekube.preflight import Checkup, Wanted, architecture, findings, narrow, slow_disk
+from barekube.preflight import (
+    Checkup,
+    Wanted,
+    architecture,
+    findings,
+    narrow,
+    slow_disk,
+    without_ceph,
+)
 
 WELL = Checkup(
     root=True,
@@ -108,12 +117,37 @@ def test_what_upstream_has_not_for_a_cpu_is_named_with_the_command_that_builds_i
     assert findings(replace(WELL, machine="aarch64", userland="arm64"), MASTER) == []
 
 
+def test_a_system_that_no_bundle_has_packages_of_is_told_of_one_that_it_has() -> None:
+    noble = replace(WELL, distribution="ubuntu", release="24.04", codename="noble")
+    board = replace(noble, machine="armv7l", userland="armhf")
+    bundled = replace(WORKER, bundle=True)
+    first = "a bundle has no packages of ubuntu 24.04; install Debian 12 or 13"
+    assert findings(noble, WORKER) == []
+    assert findings(noble, bundled) == [f"{first}, or set no bundle_url for it"]
+    assert findings(board, bundled) == [first]
+    assert "for arm; install Debian 12 or 13 (a bundle has no other), run `python" in "".join(
+        findings(board, WORKER)
+    )
+
+
 @pytest.mark.parametrize(
     ("host", "sentence"),
     [
         (
             replace(WELL, machine="armv6l", userland="armhf"),
-            "there are no packages for its CPU armv6l, only for x86_64, aarch64, armv7l",
+            "there are no packages for its CPU armv6l, only for x86_64, aarch64, armv7l; take"
+            " another machine",
+        ),
+        (
+            # A 32-bit system below a 64-bit kernel: not its CPU is what is wrong.
+            replace(WELL, userland="i386"),
+            "there are no packages for a system of i386, only of amd64, arm64, armhf; install one"
+            " of these if its CPU (x86_64) can run it, else take another machine",
+        ),
+        (
+            replace(WELL, machine="aarch64", userland="armel"),
+            "there are no packages for a system of armel, only of amd64, arm64, armhf; install one"
+            " of these if its CPU (aarch64) can run it, else take another machine",
         ),
         (
             replace(WELL, release="11"),
@@ -227,6 +261,24 @@ def test_what_upstream_has_not_for_a_cpu_is_named_with_the_command_that_builds_i
 )
 def test_what_would_fail_later_is_said(host: Checkup, sentence: str) -> None:
     assert findings(host, MASTER) == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("machine", "userland", "said"),
+    [
+        ("x86_64", "amd64", None),
+        ("aarch64", "arm64", None),
+        ("aarch64", "armhf", "arm"),
+        ("armv7l", "armhf", "arm"),
+        # Its CPU is one of Ceph's; that there are no packages for it at all is said anyway.
+        ("x86_64", "i386", None),
+    ],
+)
+def test_a_storage_host_of_32_bits_is_told_that_there_is_no_ceph_for_it(
+    machine: str, userland: str, said: str | None
+) -> None:
+    sentence = without_ceph(replace(WELL, machine=machine, userland=userland))
+    assert sentence == (said and rook.without_ceph(said))
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:

@@ -1,7 +1,9 @@
 """Whether the sources of a host have what its CPU needs."""
 
+import json
 import subprocess
 import threading
+from base64 import b64encode
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,17 +14,23 @@ import pytest
 from pyinfra.api import Host
 from pyinfra.context import ctx_host
 
-from barekube import versions
+from barekube import parts, versions
 from barekube.facts.preflight import Sources
 from barekube.operations import packages, preflight
 from group_data import all as defaults
 from tests.unit.harness import FakeHost
-from tests.unit.test_preflight import WELL
+from tests.unit.test_preflight import WELL, WORKER
 
 BUNDLE = "https://192.0.2.9:8443"
 LISTS = (
     f"{BUNDLE}/debian/dists/bookworm/main/binary-arm64/Packages",
     f"{BUNDLE}/download.docker.com/linux/debian/dists/bookworm/stable/binary-arm64/Packages",
+)
+IMAGES = (
+    f"{BUNDLE}/v2/kube-proxy/manifests/v{versions.KUBERNETES}?ns=registry.k8s.io",
+    f"{BUNDLE}/v2/pause/manifests/{versions.PAUSE}?ns=registry.k8s.io",
+    f"{BUNDLE}/v2/rajchaudhuri/weave-kube/manifests/2.9.0?ns=docker.io",
+    f"{BUNDLE}/v2/rajchaudhuri/weave-npc/manifests/2.9.0?ns=docker.io",
 )
 BOARD = replace(WELL, machine="aarch64", userland="arm64")
 
@@ -33,7 +41,7 @@ class Asked(FakeHost):
     urls: tuple[str, ...] = ()
 
     def get_fact(self, cls: Any, **arguments: Any) -> Any:  # noqa: ANN401
-        self.urls += tuple(arguments.get("urls", ()))
+        self.urls += (*arguments.get("urls", ()), *arguments.get("texts", ()))
         return super().get_fact(cls, **arguments)
 
 
@@ -46,17 +54,66 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "bundle_ca": str(tmp_path / "ca"),
         "bundle_key": "0A",
         "package_sources": defaults.package_sources,
+        "network_manifests": "manifests/weave",
         "kubernetes_version": versions.KUBERNETES,
     }
 
 
-def _said(silent: list[str], data: dict[str, Any]) -> tuple[list[str], tuple[str, ...]]:
+def _index(*architectures: str) -> str:
+    """What a bundle says of an image, as the fact prints it."""
+    platforms = [{"platform": {"os": "linux", "architecture": each}} for each in architectures]
+    return b64encode(json.dumps({"manifests": platforms}).encode()).decode()
+
+
+def _said(
+    silent: list[str], data: dict[str, Any], indexes: dict[str, str] | None = None
+) -> tuple[list[str], tuple[str, ...]]:
+    """What is found, and what was asked for; `indexes`: of images that are not for all CPUs."""
+    texts = dict.fromkeys(IMAGES, _index("amd64", "arm64")) | (indexes or {})
+    texts = {url: text for url, text in texts.items() if url not in silent}
+    lines = [*(f"text {url} {text}" for url, text in texts.items())]
     answers: dict[str, list[str] | None] = {
-        "Sources": [*(f"silent {url}" for url in silent), "end"]
+        "Sources": [*lines, *(f"silent {url}" for url in silent), "end"]
     }
     host = Asked("pi-1", answers, data)
     with ctx_host.use(host):
-        return preflight._sources(cast(Host, host), BOARD), host.urls
+        return preflight._sources(cast(Host, host), BOARD, WORKER), host.urls
+
+
+def test_a_bundle_is_asked_for_the_images_of_a_node(data: dict[str, Any]) -> None:
+    problems, asked = _said([], data)
+    assert problems == []
+    assert {url for url in asked if "/manifests/" in url} == set(IMAGES)
+    _, asked = _said([], {**data, "bundle_url": None})
+    assert not any("/manifests/" in url for url in asked)
+
+
+def test_an_image_that_a_bundle_has_not_for_the_cpu_is_named_with_what_brings_it(
+    data: dict[str, Any],
+) -> None:
+    proxy, pause, _, npc = IMAGES
+    odd = {pause: b64encode(b"<html>").decode(), npc: _index("amd64", "arm")}
+    there = "on the machine that it is on"
+    assert _said([proxy], data, odd)[0] == [
+        f"the bundle has no image registry.k8s.io/pause:{versions.PAUSE} for arm64; run"
+        f" `python -m bundle build --arch arm64` {there}",
+        f"the bundle has no image registry.k8s.io/kube-proxy:v{versions.KUBERNETES} for arm64; run"
+        f" `python -m bundle build --arch arm64` {there}",
+        "the bundle has no image docker.io/rajchaudhuri/weave-npc:2.9.0 for arm64; add it from an"
+        f" archive by `python -m bundle add FILE` {there}",
+    ]
+
+
+def test_a_control_plane_needs_the_images_of_its_servers_too() -> None:
+    worker = parts.images("1.36.3", (), control_plane=False)
+    assert worker == [
+        f"registry.k8s.io/pause:{versions.PAUSE}",
+        "registry.k8s.io/kube-proxy:v1.36.3",
+    ]
+    assert set(parts.images("1.36.3", (), control_plane=True)) - set(worker) == {
+        f"registry.k8s.io/kube-{name}:v1.36.3"
+        for name in ("apiserver", "controller-manager", "scheduler")
+    }
 
 
 def test_a_bundle_is_asked_for_the_lists_of_the_hosts_own_architecture(
@@ -104,7 +161,8 @@ def test_one_run_of_apts_downloader_tells_what_answers_and_brings_the_keys(
         there = f"http://127.0.0.1:{server.server_port}"
         urls = [f"{there}/Release", f"{there}/nowhere", "http://127.0.0.2:1/Release"]
         key, lost = f"{there}/it's%20a%20key", f"{there}/lost"
-        binary, empty = f"{there}/binary", f"{there}/empty"
+        # As an image's index is asked for.
+        binary, empty = f"{there}/binary?ns=docker.io", f"{there}/empty"
         command = Sources().command(urls, [key, lost, binary, empty]).get_raw_value()
         done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
         server.shutdown()
