@@ -41,8 +41,9 @@ def images(version: str, network: tuple[str, ...], *, control_plane: bool) -> li
 def index(bundle_url: str, image: str) -> str:
     """Where a bundle tells which platforms it has an image for."""
     host, _, path = image.partition("/")
-    name, _, tag = path.rpartition(":")
-    return f"{bundle_url}/v2/{name}/manifests/{tag}?ns={host}"
+    path, _, digest = path.partition("@")
+    name, _, tag = path.partition(":")
+    return f"{bundle_url}/v2/{name}/manifests/{digest or tag}?ns={host}"
 
 
 def without(image: str, arch: str, text: str) -> str | None:
@@ -54,7 +55,7 @@ def without(image: str, arch: str, text: str) -> str | None:
         platforms = []
     if arch in platforms:
         return None
-    known = versions.SOURCES.get(image.rpartition(":")[0])
+    known = versions.SOURCES.get(image.partition("@")[0].rpartition(":")[0])
     if known and arch in known.bundle:
         how = f"run `python -m bundle build --arch {arch}`"
     else:

@@ -73,7 +73,7 @@ _EMULATED_FILES: Final = {"etc/fstab": f"LABEL={LABEL} / ext4 defaults 0 1\n"}
 
 
 def _key() -> str:
-    recipe = [PACKAGES, _SIZE, Path(__file__).read_text(), kernel.directory().name]
+    recipe = [LABEL, repr(BOARDS), Path(__file__).read_text(), kernel.directory().name]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
 

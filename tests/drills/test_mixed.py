@@ -27,7 +27,7 @@ OLD, NEW = versions.FORMER["kubernetes"], versions.KUBERNETES
 # Emulated, everything takes some ten times as long.
 _HOURS = 3 * 3600
 # What the README says that a board of 1 GiB carries beside what every node runs, in MiB.
-CARRIED = 250
+CARRIED = 200
 _LOAD = """\
 apiVersion: v1
 kind: Pod

@@ -104,6 +104,19 @@ def test_an_image_that_a_bundle_has_not_for_the_cpu_is_named_with_what_brings_it
     ]
 
 
+@pytest.mark.parametrize(
+    ("image", "leads_to"),
+    [
+        ("docker.io/library/busybox:1.37.0", "library/busybox/manifests/1.37.0?ns=docker.io"),
+        # As whoever pins an image in a manifest writes it.
+        ("quay.io/a/b:1@sha256:0a", "a/b/manifests/sha256:0a?ns=quay.io"),
+        ("quay.io/a/b@sha256:0a", "a/b/manifests/sha256:0a?ns=quay.io"),
+    ],
+)
+def test_where_a_bundle_tells_of_an_image(image: str, leads_to: str) -> None:
+    assert parts.index(BUNDLE, image) == f"{BUNDLE}/v2/{leads_to}"
+
+
 def test_a_control_plane_needs_the_images_of_its_servers_too() -> None:
     worker = parts.images("1.36.3", (), control_plane=False)
     assert worker == [
