@@ -39,7 +39,8 @@ class Step(Enum):
 class State:
     """The cluster as its API has it, versions without the v. `version` is kubeadm's record of it,
     `servers` are the API servers by node, `proxy` is that of kube-proxy's DaemonSet; `cordoned`
-    are the nodes that a roll of ours cordoned, `troubled` the nodes that are not well, with why."""
+    are the nodes that a roll of ours cordoned, `troubled` the nodes that are not well, with why;
+    `architectures` is Kubernetes' name of each node's CPU."""
 
     version: str
     kubelets: Mapping[str, str]
@@ -47,6 +48,7 @@ class State:
     proxy: str
     cordoned: frozenset[str] = frozenset()
     troubled: Mapping[str, str] = field(default_factory=dict)
+    architectures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def oldest_server(self) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Generator, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import yaml
 from gevent.lock import RLock
@@ -11,11 +12,12 @@ from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import nodes, remote, settings, upgrade, verify, versions
+from barekube import nodes, parts, remote, settings, upgrade, verify, versions
 from barekube.api import Api, Trouble
 from barekube.cluster import Cluster
 from barekube.dpkg import plan
 from barekube.facts.machine import Found, Machine
+from barekube.facts.preflight import Sources
 from barekube.facts.upgrade import Offered, RemainsFact
 from barekube.facts.verify import LookFact
 from barekube.operations import packages, roll
@@ -75,7 +77,8 @@ def _examined(cluster: Cluster) -> Generator[PyinfraCommand]:
         yield from refuse("it cannot be examined; mend the error above, then run again")
         return
     _lacking[key] = steps
-    _findings[key] = _own_findings(cluster) if steps else []
+    arch = _state(api).architectures[host.name]
+    _findings[key] = _own_findings(cluster, arch) if steps else []
     host.noop(f"{len(steps)} steps lack to {cluster.version}")
 
 
@@ -116,6 +119,7 @@ def ask(api: Api) -> upgrade.State:
             each.metadata.name for each in there if roll.MARK in (each.metadata.annotations or {})
         ),
         troubled=troubled,
+        architectures={each.metadata.name: each.status.node_info.architecture for each in there},
     )
 
 
@@ -135,7 +139,7 @@ def _steps(cluster: Cluster, seen: upgrade.State) -> list[Step] | None:
     )
 
 
-def _own_findings(cluster: Cluster) -> list[str]:
+def _own_findings(cluster: Cluster, arch: str) -> list[str]:
     look, found = host.get_fact(LookFact), found_packages()
     if look is None or found is None:
         return ["it cannot be examined; mend the error above, then run again"]
@@ -149,10 +153,35 @@ def _own_findings(cluster: Cluster) -> list[str]:
         offered = host.get_fact(Offered, source=text, packages=wanted)
         if offered is None or (missing := sorted(set(wanted) - offered)):
             named = " ".join(wanted if offered is None else missing)
-            result.append(f"{source.uri} does not offer it {named}; mend group_data's source")
+            result.append(f"{source.uri} does not offer it {named}; {_remedy(arch)}")
+    result += _images(cluster, arch)
     if cluster.node(host.name).control_plane:
         result += roll.etcd_troubles()
     return [each for each in result if each]
+
+
+def _remedy(arch: str) -> str:
+    if not host.data.bundle_url:
+        return "mend group_data's source"
+    return (
+        f"run `python -m bundle build --arch {arch}` on the machine that the bundle is on, by a"
+        f" barekube that has {host.data.kubernetes_version} in barekube/versions.py"
+    )
+
+
+def _images(cluster: Cluster, arch: str) -> list[str]:
+    """The images that the host needs next and its bundle has not for it."""
+    bundle = host.data.bundle_url
+    if not bundle:
+        return []
+    needed = parts.images(cluster.version, (), control_plane=cluster.node(host.name).control_plane)
+    indexes = {parts.index(bundle, image): image for image in needed}
+    ca = Path(host.data.bundle_ca).read_text()
+    got = host.get_fact(Sources, urls=[], texts=[*indexes], ca=ca)
+    if got is None:
+        return ["its bundle cannot be asked for images; mend the error above, then run again"]
+    judged = (parts.without(name, arch, got.texts.get(u, "")) for u, name in indexes.items())
+    return [sentence for sentence in judged if sentence]
 
 
 @operation()

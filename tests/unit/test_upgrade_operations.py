@@ -1,5 +1,8 @@
 """What an upgrade does on a host, every command in its order."""
 
+import json
+import time
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -10,11 +13,12 @@ from kubernetes import client as k8s
 from pyinfra.api import StringCommand
 
 import barekube.api
-from barekube import drain, settings, upgrade, versions
+from barekube import drain, parts, settings, upgrade, versions
 from barekube.cluster import Cluster, Node
 from barekube.operations import ceph, maintain, packages, roll, units, upgradable
 from barekube.operations import upgrade as operations
 from barekube.upgrade import State, Step
+from group_data import all as defaults
 from tests.plan.machines import Machine
 from tests.unit.harness import Answers, Outcome, outcome
 
@@ -117,6 +121,51 @@ def test_a_worker_is_configured_drained_renewed_and_let_back(
         "let_back()",
         "_await_ceph()",
     ]
+
+
+def _bundle_of(kept: list[str], offered: list[str]) -> list[str]:
+    """What is found on a 32-bit board whose bundle has these architectures of every image."""
+    state = State(OLD, {"w-1": OLD}, {}, OLD, architectures={"w-1": "arm"})
+    platforms = [{"platform": {"os": "linux", "architecture": each}} for each in kept]
+    index = b64encode(json.dumps({"manifests": platforms}).encode()).decode()
+    bundle = "https://192.0.2.9:8443"
+    urls = [parts.index(bundle, image) for image in parts.images(NEW, (), control_plane=False)]
+    data = {
+        "bundle_url": bundle,
+        "bundle_ca": "/dev/null",
+        "bundle_key": "0A",
+        "package_sources": defaults.package_sources,
+    }
+    answers = {
+        "LookFact": [f"clock {time.time()}", "end"],
+        "Offered": [*offered, "end"],
+        "Sources": [*(f"text {url} {index}" for url in urls), "end"],
+    }
+    upgradable._states[True] = state
+    try:
+        done = _on("w-1", upgradable.examined, CLUSTER, data=data, **answers)
+        assert done.commands == []
+        return upgradable._findings[True, "w-1"]
+    finally:
+        upgradable._states.clear()
+
+
+def test_what_the_bundle_of_a_board_lacks_is_named_with_the_command_that_builds_it(
+    cluster: None,
+) -> None:
+    debs = [f"{name}={full}" for name, full in versions.kubernetes_debs(NEW).items()]
+    assert _bundle_of(["amd64", "arm"], debs) == []
+    there = "on the machine that it is on"
+    assert _bundle_of(["amd64"], debs) == [
+        f"the bundle has no image registry.k8s.io/{name} for arm; run `python -m bundle build"
+        f" --arch arm` {there}"
+        for name in (f"pause:{versions.PAUSE}", f"kube-proxy:v{NEW}")
+    ]
+    (wrong,) = _bundle_of(["amd64", "arm"], debs[1:])
+    assert wrong.endswith(
+        f" does not offer it {debs[0]}; run `python -m bundle build --arch arm` on the machine that"
+        f" the bundle is on, by a barekube that has {NEW} in barekube/versions.py"
+    )
 
 
 def test_no_kubelet_gets_newer_than_an_api_server(cluster: None) -> None:
