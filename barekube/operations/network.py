@@ -25,7 +25,8 @@ from barekube.operations.order import (
     without_api,
 )
 
-_READY_LIMIT = 300
+# A 32-bit board, emulated, took 200 s to have the images of kube-proxy and the pod network.
+_READY_LIMIT = 600
 # Weave looks for lost peers in growing steps; after a start it has found them by then.
 _PAIRS_LIMIT = 60
 

@@ -506,7 +506,7 @@ def test_a_node_that_is_not_ready_though_nothing_differs_is_trouble(
     done = pyinfra("tests/plan/inventory_converged.py", "deploys/drift.py", "--dry", api=True)
     assert done.summary[:2] == [
         "as wanted:     2: @fake/cp-1, @fake/w-1",
-        "not well:      1: @fake/w-2: waits for @fake/w-2 to be Ready, 300 s at most",
+        "not well:      1: @fake/w-2: waits for @fake/w-2 to be Ready, 600 s at most",
     ]
     assert done.status == 1
 
