@@ -20,7 +20,8 @@ from barekube.operations import objects
 from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait
 from barekube.verify import Check, Pods
 
-_MADE_LIMIT, _GONE_LIMIT = 300, 120
+# A 32-bit board, emulated, takes up to 5 minutes for the images.
+_MADE_LIMIT, _GONE_LIMIT = 600, 120
 # A new pod's policies and names are known everywhere some seconds after it runs.
 _SETTLING = 40
 _checks: list[Check] = []
