@@ -1,6 +1,6 @@
 """The configuration that kubeadm is given, as plain data (kubeadm.k8s.io/v1beta4)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -269,10 +269,16 @@ def audit_policy(cluster: Cluster) -> TextFile:
     return TextFile(AUDIT_POLICY, "# Written by barekube.\n" + dump(policy), mode="600")
 
 
-def upgrade(cluster: Cluster) -> str:
-    """What `kubeadm upgrade apply` and `kubeadm upgrade node` get."""
+def upgrade(cluster: Cluster, architectures: Collection[str]) -> str:
+    """What `kubeadm upgrade apply` and `kubeadm upgrade node` get; `architectures` are those of all
+    nodes.
+
+    kubeadm starts a Job before anything else, on any node, and gives it a minute (CreateJob). A
+    small ARM board can need longer for a pod; kubeadm then only warns.
+    """
+    slow = [] if set(architectures) <= {"amd64"} else ["CreateJob"]
     common: Object = {
-        "ignorePreflightErrors": list(cluster.ignored_preflight),
+        "ignorePreflightErrors": [*cluster.ignored_preflight, *slow],
         "imagePullSerial": False,
     }
     return dump(

@@ -143,9 +143,11 @@ def _kubeadm(cluster: Cluster, steps: list[Step]) -> Generator[PyinfraCommand]:
     step = next((each for each in (Step.APPLY, Step.NODE) if each in steps), None)
     if step is None:
         return
-    before = _stored(cluster_api.connect(cluster))
+    api = cluster_api.connect(cluster)
+    before = _stored(api)
+    config = kubeadm_config.upgrade(cluster, ask(api).architectures.values())
     command = f"{step.value} --config {CONFIG}{' --yes' if step is Step.APPLY else ''}"
-    yield changing(f"{TAKE_CONFIG}; {command}; sync", stdin=kubeadm_config.upgrade(cluster))
+    yield changing(f"{TAKE_CONFIG}; {command}; sync", stdin=config)
     if cluster.node(host.name).control_plane:
         yield FunctionCommand(_annotate, (cluster, before), {})
 
