@@ -123,6 +123,12 @@ def ask(api: Api) -> upgrade.State:
     )
 
 
+def now(cluster: Cluster) -> upgrade.State:
+    """The same in the middle of an upgrade: a newer kubelet starts the API server of its machine
+    anew, at any moment of the steps that follow."""
+    return persistently(lambda: ask(cluster_api.connect(cluster)))
+
+
 def _steps(cluster: Cluster, seen: upgrade.State) -> list[Step] | None:
     known = looked.pop((state.is_executing, host.name), None)
     found, remains = known or (found_packages(), host.get_fact(RemainsFact))
@@ -270,7 +276,5 @@ def lacking(cluster: Cluster, only: tuple[Step, ...]) -> list[Step] | None:
     """What the host lacks by now, of `only`; asked again where there was something."""
     steps: list[Step] | None = _lacking.get((state.is_executing, host.name), [])
     if steps and state.is_executing:
-        # A newer kubelet starts the API server of its machine anew.
-        seen = persistently(lambda: ask(cluster_api.connect(cluster)))
-        steps = _steps(cluster, seen)
+        steps = _steps(cluster, now(cluster))
     return None if steps is None else [each for each in steps if each in only]

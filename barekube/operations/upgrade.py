@@ -14,8 +14,8 @@ from barekube.cluster import Cluster
 from barekube.facts.upgrade import ETCDCTL, RemainsFact
 from barekube.operations import packages, roll, units
 from barekube.operations.joins import CONFIG, TAKE_CONFIG
-from barekube.operations.order import answering, changing, refuse, wait
-from barekube.operations.upgradable import ask, found_packages, lacking, looked
+from barekube.operations.order import answering, changing, persistently, refuse, wait
+from barekube.operations.upgradable import ask, found_packages, lacking, looked, now
 from barekube.upgrade import Step
 
 _SERVERS_LIMIT, _WELL_LIMIT = 300, 300
@@ -143,9 +143,8 @@ def _kubeadm(cluster: Cluster, steps: list[Step]) -> Generator[PyinfraCommand]:
     step = next((each for each in (Step.APPLY, Step.NODE) if each in steps), None)
     if step is None:
         return
-    api = cluster_api.connect(cluster)
-    before = _stored(api)
-    config = kubeadm_config.upgrade(cluster, ask(api).architectures.values())
+    before = persistently(lambda: _stored(cluster_api.connect(cluster)))
+    config = kubeadm_config.upgrade(cluster, now(cluster).architectures.values())
     command = f"{step.value} --config {CONFIG}{' --yes' if step is Step.APPLY else ''}"
     yield changing(f"{TAKE_CONFIG}; {command}; sync", stdin=config)
     if cluster.node(host.name).control_plane:
@@ -216,8 +215,8 @@ def _node(cluster: Cluster) -> Generator[PyinfraCommand]:
     if sentence := roll.halted():
         yield from refuse(sentence)
         return
-    api = cluster_api.connect(cluster)
-    old = {name: each for name, each in ask(api).servers.items() if each != cluster.version}
+    there = now(cluster).servers
+    old = {name: each for name, each in there.items() if each != cluster.version}
     if old and state.is_executing:
         yield from refuse(
             f"{', '.join(old)} has to be upgraded first: no kubelet may be newer than an API"

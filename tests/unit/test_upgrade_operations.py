@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from kubernetes import client as k8s
 from pyinfra.api import StringCommand
+from urllib3.exceptions import HTTPError
 
 import barekube.api
 from barekube import drain, parts, settings, upgrade, versions
 from barekube.cluster import Cluster, Node
-from barekube.operations import ceph, maintain, packages, roll, units, upgradable
+from barekube.operations import ceph, maintain, order, packages, roll, units, upgradable
 from barekube.operations import upgrade as operations
 from barekube.upgrade import State, Step
 from group_data import all as defaults
@@ -121,6 +122,29 @@ def test_a_worker_is_configured_drained_renewed_and_let_back(
         "let_back()",
         "_await_ceph()",
     ]
+
+
+@pytest.mark.parametrize("operation", [operations.servers, operations.node])
+def test_a_step_goes_on_though_the_api_server_is_started_anew_at_each_of_its_looks(
+    cluster: None,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: Any,  # noqa: ANN401
+) -> None:
+    calls, connect = iter(range(99)), barekube.api.connect
+
+    def flaky(cluster: Cluster) -> Any:  # noqa: ANN401
+        if next(calls) % 2 == 0:
+            raise HTTPError("refused")
+        return connect(cluster)
+
+    after = State(OLD, {"cp-1": OLD, "w-1": OLD}, {"cp-1": NEW}, OLD)
+    for module in (operations, upgradable):
+        monkeypatch.setattr(module, "ask", lambda api: after)
+    monkeypatch.setattr(barekube.api, "connect", flaky)
+    monkeypatch.setattr(order, "time", SimpleNamespace(monotonic=lambda: 0, sleep=lambda _: None))
+    done = _on("w-1", operation, CLUSTER)
+    assert "false" not in done.commands
+    assert "install kubeadm" in _beginnings(done)
 
 
 def _bundle_of(kept: list[str], offered: list[str]) -> list[str]:
