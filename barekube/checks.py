@@ -19,8 +19,12 @@ GROUPS = ("control_plane", "workers", "edge", "storage")
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """'; did you mean <the nearest known one>?', or the end of a sentence without a guess."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else "; correct or remove it"
+    near = _nearest(word, known)
+    return f"; did you mean {near}?" if near else "; correct or remove it"
+
+
+def _nearest(word: str, known: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
 
 
 def data(
@@ -181,7 +185,7 @@ def _membership(file: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
         f"{nearest(name, nodes)}"
         for group in groups
         # One that was meant to be ours is named already.
-        if group in GROUPS or not nearest(group, GROUPS).startswith("; did")
+        if group in GROUPS or not _nearest(group, GROUPS)
         for name in groups[group]
         if name not in nodes
     ]

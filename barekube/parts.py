@@ -1,10 +1,11 @@
 """Whether a host's parts can be had for its CPU, and what to do where one cannot: a sentence."""
 
 import json
+from collections.abc import Iterable, Mapping
 
 from barekube import versions
 
-_BUNDLED = "Debian 12 or 13"
+_BUNDLED = f"Debian {' or '.join(release for _, release in versions.BUNDLED)}"
 
 
 def bundled(distribution: str, release: str) -> bool:
@@ -24,17 +25,15 @@ def missing(arch: str, distribution: str, release: str, *, bundle: bool) -> str 
         return None
     first = "" if there else f"install {_BUNDLED} (a bundle has no other), "
     return (
-        f"upstream has no {', '.join(parts)} for {arch}; {first}run `python -m bundle build --arch"
-        f" {arch}`, serve it, and set bundle_url for this host"
+        f"upstream has no {', '.join(parts)} for {arch}; {first}run {builds(arch)}, serve it,"
+        " and set bundle_url for this host"
     )
 
 
 def images(version: str, network: tuple[str, ...], *, control_plane: bool) -> list[str]:
     """The images without which a node is never Ready; `network` are those of the pod network."""
-    kinds = ["kube-proxy"]
-    if control_plane:
-        kinds += ["kube-apiserver", "kube-controller-manager", "kube-scheduler"]
-    kubernetes = [f"{versions.IMAGES[kind].rpartition(':')[0]}:v{version}" for kind in kinds]
+    kinds = ["kube-proxy", *(versions.SERVERS if control_plane else ())]
+    kubernetes = [f"{versions.without_tag(versions.IMAGES[kind])}:v{version}" for kind in kinds]
     return list(dict.fromkeys([versions.IMAGES["pause"], *kubernetes, *network]))
 
 
@@ -46,18 +45,33 @@ def index(bundle_url: str, image: str) -> str:
     return f"{bundle_url}/v2/{name}/manifests/{digest or tag}?ns={host}"
 
 
-def without(image: str, arch: str, text: str) -> str | None:
-    """A sentence if a bundle has an image not for a CPU; `text` is what `index` leads to, or
-    empty."""
+def indexes(bundle_url: str, images: Iterable[str]) -> dict[str, str]:
+    """The images by where a bundle tells of each."""
+    return {index(bundle_url, image): image for image in images}
+
+
+def lacking(images: Mapping[str, str], arch: str, texts: Mapping[str, str]) -> list[str]:
+    """A sentence for each of `indexes` that a bundle has not for a CPU; `texts` is what they lead
+    to, where that is something."""
+    judged = (_without(image, arch, texts.get(url, "")) for url, image in images.items())
+    return [sentence for sentence in judged if sentence]
+
+
+def builds(arch: str) -> str:
+    """The command by which a bundle gets what it can build for a CPU."""
+    return f"`python -m bundle build --arch {arch}`"
+
+
+def _without(image: str, arch: str, text: str) -> str | None:
     try:
         platforms = [each["platform"]["architecture"] for each in json.loads(text)["manifests"]]
     except (KeyError, TypeError, ValueError):
         platforms = []
     if arch in platforms:
         return None
-    known = versions.SOURCES.get(image.partition("@")[0].rpartition(":")[0])
+    known = versions.SOURCES.get(versions.without_tag(image))
     if known and arch in known.bundle:
-        how = f"run `python -m bundle build --arch {arch}`"
+        how = f"run {builds(arch)}"
     else:
         how = "add it from an archive by `python -m bundle add FILE`"
     return f"the bundle has no image {image} for {arch}; {how} on the machine that it is on"

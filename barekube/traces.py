@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from barekube.versions import SERVERS
+
 KUBELET = "kubelet.service"
 CA = "/etc/kubernetes/pki/ca.crt"
 KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
@@ -54,10 +56,7 @@ KEYS = tuple(
 CONFS = tuple(
     f"/etc/kubernetes/{name}.conf" for name in ("admin", "controller-manager", "scheduler")
 )
-MANIFESTS = tuple(
-    f"/etc/kubernetes/manifests/{name}.yaml"
-    for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-)
+MANIFESTS = tuple(f"/etc/kubernetes/manifests/{name}.yaml" for name in ("etcd", *SERVERS))
 MASTER_FILES = (*KEYS, *CONFS, *MANIFESTS, *NODE_FILES[1:])
 
 

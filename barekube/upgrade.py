@@ -15,10 +15,11 @@ from typing import Any
 from packaging.version import Version
 
 from barekube.dpkg import FoundPackage, plan
+from barekube.nodes import is_ready
 from barekube.traces import MASTER_FILES
+from barekube.versions import SERVERS
 
 BACKUPS = "/var/lib/barekube"
-_SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _MOST_BEHIND = 3  # minors that a kubelet may be older than its API server
 _LEAST_DAYS = 7
 _LEAST_SHARE, _LEAST_KIB = 0.2, 5_000_000
@@ -65,7 +66,7 @@ class Remains:
     def behind(self, wanted: str) -> bool:
         """Whether a static pod of Kubernetes' own is not the wanted one, or not there."""
         tags = {_short(image): tag(image) for image in self.images}
-        return any(tags.get(name) != wanted for name in _SERVERS)
+        return any(tags.get(name) != wanted for name in SERVERS)
 
 
 def _short(image: str) -> str:
@@ -253,8 +254,7 @@ def bound(pod: Any) -> bool:  # noqa: ANN401
 def starting(pods: Iterable[Any]) -> str | None:
     """The first of the pods that belong to a node that is not ready, or None."""
     for pod in pods:
-        ready = any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
-        if bound(pod) and not pod.metadata.deletion_timestamp and not ready:
+        if bound(pod) and not pod.metadata.deletion_timestamp and not is_ready(pod):
             return f"{pod.metadata.namespace}/{pod.metadata.name} is not ready"
     return None
 

@@ -25,6 +25,9 @@ KUBERNETES_DEB: Final = f"{KUBERNETES}-1.1"
 CNI_PLUGINS_DEB: Final = f"{CNI_PLUGINS}-1.1"
 CRI_TOOLS_DEB: Final = f"{CRI_TOOLS}-1.1"
 
+# What a control plane runs beside etcd, each as a static pod.
+SERVERS: Final = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
 IMAGES: Final = {
     "kube-apiserver": f"registry.k8s.io/kube-apiserver:v{KUBERNETES}",
     "kube-controller-manager": f"registry.k8s.io/kube-controller-manager:v{KUBERNETES}",
@@ -58,6 +61,12 @@ class Sources:
     bundle: tuple[str, ...] = ()
 
 
+# What runs beside cephcsi, and so only where that does; operator.yaml of Rook names them.
+CSI_SIDE_CARS: Final = tuple(
+    f"registry.k8s.io/sig-storage/csi-{name}"
+    for name in ("attacher", "node-driver-registrar", "provisioner", "resizer", "snapshotter")
+)
+
 # Every part -> where it comes from. A package by its name, an image by its name without the tag.
 # Upstream dropped 32-bit ARM: Kubernetes with 1.27, cri-tools and etcd in 2023, Rook in 2018.
 SOURCES: Final = {
@@ -68,7 +77,7 @@ SOURCES: Final = {
     "containerd.io": Sources(_BITS_64, _ALL),
     **{
         IMAGES[name].rpartition(":")[0]: Sources(_BITS_64, CONTROL_PLANES)
-        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
+        for name in (*SERVERS, "etcd")
     },
     **{
         IMAGES[name].rpartition(":")[0]: Sources(_BITS_64, _ALL)
@@ -84,11 +93,7 @@ SOURCES: Final = {
     "quay.io/ceph/ceph": Sources(_BITS_64),
     "quay.io/cephcsi/ceph-csi-operator": Sources(_BITS_64),
     "quay.io/cephcsi/cephcsi": Sources(_BITS_64),
-    # What runs beside cephcsi, and so only where that does; operator.yaml of Rook names them.
-    **{
-        f"registry.k8s.io/sig-storage/csi-{name}": Sources(_ALL)
-        for name in ("attacher", "node-driver-registrar", "provisioner", "resizer", "snapshotter")
-    },
+    **dict.fromkeys(CSI_SIDE_CARS, Sources(_ALL)),
 }
 
 
@@ -97,11 +102,16 @@ def only_bundled(arch: str) -> list[str]:
     return [name for name, s in SOURCES.items() if arch in s.bundle and arch not in s.upstream]
 
 
+def without_tag(image: str) -> str:
+    """An image's name without its tag and digest; its host may have a port."""
+    host, slash, path = image.partition("/")
+    return f"{host}{slash}{path.partition('@')[0].partition(':')[0]}"
+
+
 def had_nowhere(image: str) -> set[str]:
     """The architectures that an image (with or without its tag) has no source for. Raises KeyError
     for one that the table does not know."""
-    host, slash, path = image.partition("/")
-    sources = SOURCES[f"{host}{slash}{path.partition(':')[0]}"]
+    sources = SOURCES[without_tag(image)]
     return set(_ALL) - {*sources.upstream, *sources.bundle}
 
 

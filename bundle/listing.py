@@ -18,10 +18,7 @@ NOT_BUILT: Final = {
     "quay.io/ceph/ceph": "Ceph, so all storage of the cluster",
     "quay.io/cephcsi/ceph-csi-operator": "volumes from Ceph",
     "quay.io/cephcsi/cephcsi": "volumes from Ceph",
-    **{
-        f"registry.k8s.io/sig-storage/csi-{name}": "volumes from Ceph"
-        for name in ("attacher", "node-driver-registrar", "provisioner", "resizer", "snapshotter")
-    },
+    **dict.fromkeys(versions.CSI_SIDE_CARS, "volumes from Ceph"),
 }
 _WITHOUT: Final = {
     "kube-proxy": "Services",

@@ -89,7 +89,7 @@ def _sources(other: Host, said: Checkup, wanted: Wanted) -> list[str]:
     urls += [url for url in indexes if bundle and url]
     network = settings.pod_network(Path(other.data.network_manifests)).images
     needed = parts.images(wanted.version, network, control_plane=wanted.control_plane)
-    images = {parts.index(bundle, image): image for image in needed} if bundle else {}
+    images = parts.indexes(bundle, needed) if bundle else {}
     ca = Path(other.data.bundle_ca).read_text() if bundle else ""
     signed = [source for source in sources if source.name != "debian"]
     texts = [*(source.key_url for source in signed), *images]
@@ -101,12 +101,11 @@ def _sources(other: Host, said: Checkup, wanted: Wanted) -> list[str]:
         return [f"{url} does not answer; mend its network, or group_data's source" for url in deaf]
     lacks = [
         f"the bundle has no {indexes[url].name} packages of {said.codename} for {arch}; run"
-        f" `python -m bundle build --arch {arch}` on the machine that it is on"
+        f" {parts.builds(arch)} on the machine that it is on"
         for url in got.silent
         if url in indexes
     ]
-    judged = [parts.without(name, arch, got.texts.get(url, "")) for url, name in images.items()]
-    lacks += [sentence for sentence in judged if sentence]
+    lacks += parts.lacking(images, arch, got.texts)
     return lacks or [
         packages.wrong_key(source)
         for source in signed

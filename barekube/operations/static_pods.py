@@ -6,7 +6,7 @@ from datetime import datetime
 from pyinfra.api import Host, State
 
 from barekube import api as cluster_api
-from barekube import remote
+from barekube import remote, versions
 from barekube.api import Api, found
 from barekube.cluster import Cluster
 from barekube.operations import change as kept
@@ -26,7 +26,7 @@ class Container:
 def running(api: Api, name: str) -> dict[str, Container]:
     """{component: its container} of a control plane."""
     result = {}
-    for component in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
+    for component in versions.SERVERS:
         pod = found(api.core.read_namespaced_pod, f"{component}-{name}", "kube-system")
         for each in (pod and pod.status.container_statuses) or []:
             if each.ready and each.state.running:

@@ -170,7 +170,7 @@ def _remedy(arch: str) -> str:
     if not host.data.bundle_url:
         return "mend group_data's source"
     return (
-        f"run `python -m bundle build --arch {arch}` on the machine that the bundle is on, by a"
+        f"run {parts.builds(arch)} on the machine that the bundle is on, by a"
         f" barekube that has {host.data.kubernetes_version} in barekube/versions.py"
     )
 
@@ -181,13 +181,12 @@ def _images(cluster: Cluster, arch: str) -> list[str]:
     if not bundle:
         return []
     needed = parts.images(cluster.version, (), control_plane=cluster.node(host.name).control_plane)
-    indexes = {parts.index(bundle, image): image for image in needed}
+    indexes = parts.indexes(bundle, needed)
     ca = Path(host.data.bundle_ca).read_text()
     got = host.get_fact(Sources, urls=[], texts=[*indexes], ca=ca)
     if got is None:
         return ["its bundle cannot be asked for images; mend the error above, then run again"]
-    judged = (parts.without(name, arch, got.texts.get(u, "")) for u, name in indexes.items())
-    return [sentence for sentence in judged if sentence]
+    return parts.lacking(indexes, arch, got.texts)
 
 
 @operation()

@@ -126,7 +126,7 @@ def _servers(cluster: Cluster) -> Generator[PyinfraCommand]:
     if state.is_executing and (troubles := roll.etcd_troubles()):
         yield from refuse(troubles[0])
         return
-    yield from _kubeadm(cluster, steps)
+    yield from _kubeadm(cluster, steps, now(cluster))
     if Step.APPLY in steps or Step.NODE in steps:
         yield FunctionCommand(_await_servers, (cluster,), {})
 
@@ -136,7 +136,7 @@ def _say(cluster: Cluster, steps: list[Step]) -> None:
         host.log(f"{step.value}: {cluster.version}")
 
 
-def _kubeadm(cluster: Cluster, steps: list[Step]) -> Generator[PyinfraCommand]:
+def _kubeadm(cluster: Cluster, steps: list[Step], seen: upgrade.State) -> Generator[PyinfraCommand]:
     if Step.KUBEADM in steps:
         exact = versions.kubernetes_debs(cluster.version)["kubeadm"]
         yield from packages.installed._inner(wanted={"kubeadm": exact}, source="kubernetes")
@@ -144,7 +144,7 @@ def _kubeadm(cluster: Cluster, steps: list[Step]) -> Generator[PyinfraCommand]:
     if step is None:
         return
     before = persistently(lambda: _stored(cluster_api.connect(cluster)))
-    config = kubeadm_config.upgrade(cluster, now(cluster).architectures.values())
+    config = kubeadm_config.upgrade(cluster, seen.architectures.values())
     command = f"{step.value} --config {CONFIG}{' --yes' if step is Step.APPLY else ''}"
     yield changing(f"{TAKE_CONFIG}; {command}; sync", stdin=config)
     if cluster.node(host.name).control_plane:
@@ -215,8 +215,8 @@ def _node(cluster: Cluster) -> Generator[PyinfraCommand]:
     if sentence := roll.halted():
         yield from refuse(sentence)
         return
-    there = now(cluster).servers
-    old = {name: each for name, each in there.items() if each != cluster.version}
+    seen = now(cluster)
+    old = {name: each for name, each in seen.servers.items() if each != cluster.version}
     if old and state.is_executing:
         yield from refuse(
             f"{', '.join(old)} has to be upgraded first: no kubelet may be newer than an API"
@@ -224,7 +224,7 @@ def _node(cluster: Cluster) -> Generator[PyinfraCommand]:
         )
         return
     _say(cluster, steps)
-    yield from _kubeadm(cluster, steps)
+    yield from _kubeadm(cluster, steps, seen)
     if Step.DRAIN in steps:
         yield from roll.drained(cluster, lambda: _install(cluster), cluster.version)
     else:
