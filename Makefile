@@ -16,8 +16,8 @@ CODE := config.py inventory.py group_data deploys barekube bench bundle lab test
 help:
 	@echo 'make lab                    machines of its own here, and a Kubernetes on them'
 	@echo 'make lab-down               end them; what was built stays in ~/.cache/barekube'
-	@echo 'make test                   every check and test, the lab included; WEAVE=1 demands those'
-	@echo '                            that need images of Weave in the bundle'
+	@echo 'make test                   every check and test, the lab included; BAREKUBE_WEAVE=1'
+	@echo '                            demands those that need images of Weave in the bundle'
 	@echo
 	@echo 'On your machines (INVENTORY=inventory.py, LIMIT=a host or group, OPTIONS=-y):'
 	@sed -n 's/^\([a-z_]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) \
@@ -108,7 +108,7 @@ lab-tests: .venv/.ready
 	$(PYTHON) -m lab down
 	$(PYTHON) -m lab up
 	@echo '== tests/lab'
-	$(if $(WEAVE),BAREKUBE_WEAVE=1) $(PYTHON) -m pytest --durations=12 tests/lab
+	$(PYTHON) -m pytest --durations=12 tests/lab
 
 # ensurepip is what Debian's python3 lacks without python3-venv.
 .venv/.ready: requirements.txt

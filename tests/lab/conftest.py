@@ -39,9 +39,9 @@ Deploy = Callable[..., Run]
 
 
 def pytest_sessionstart() -> None:
-    """`make test WEAVE=1` is not content with tests that are skipped for want of images."""
+    """BAREKUBE_WEAVE=1 is not content with tests that are skipped for want of images."""
     if os.environ.get("BAREKUBE_WEAVE") and pod_network.manifests() != pod_network.WEAVE:
-        pytest.exit("WEAVE=1: the bundle has no images of Weave; python -m bundle add FILE", 1)
+        pytest.exit("BAREKUBE_WEAVE=1: the bundle lacks Weave; python -m bundle add FILE", 1)
 
 
 def run_pyinfra(command: list[str], extra: str = "", seconds: float = 1800) -> Run:
