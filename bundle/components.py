@@ -58,9 +58,7 @@ KUBERNETES_PROGRAMS: Final = (
     "kubelet",
     "kubeadm",
     "kubectl",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
+    *versions.SERVERS,
     "kube-proxy",
 )
 # What tests of a network run in pods; upstream's program for that.
@@ -171,9 +169,7 @@ COMPONENTS: Final = (
 
 
 # What only a control plane runs.
-CONTROL_PLANE: Final = frozenset(
-    ("kube-apiserver", "kube-controller-manager", "kube-scheduler", *ETCD.programs)
-)
+CONTROL_PLANE: Final = frozenset((*versions.SERVERS, *ETCD.programs))
 
 
 def programs_on(component: Component, arch: str) -> Component:
