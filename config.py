@@ -77,12 +77,18 @@ def files_of_group_data(inventory: Path) -> list[Path]:
 
 
 def problems_of_group_data(
-    files: Iterable[Path], groups: Mapping[str, list[str]], overrides: Mapping[str, object]
+    files: Iterable[Path],
+    groups: Mapping[str, list[str]],
+    bundles: Mapping[str, Mapping[str, object]],
+    overrides: Mapping[str, object],
 ) -> list[str]:
-    """What is wrong in group_data. Its files may ask for the inventory, as under pyinfra."""
+    """What is wrong in group_data, and in `bundles`, the inventory's own, which build on it.
+
+    Its files may ask for the inventory, as under pyinfra.
+    """
     found = []
     everywhere: dict[str, object] = {}
-    bundled: dict[str, dict[str, object]] = {"group_data/all.py": {}}
+    bundled: dict[str, Mapping[str, object]] = {"group_data/all.py": {}, **bundles}
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
     members: dict[str, tuple[list[str], dict[str, object]]] = {
         group: (each, {}) for group, each in groups.items()
@@ -100,8 +106,8 @@ def problems_of_group_data(
     if found:
         return found
     found = checks.cluster(everywhere)
-    for shown, values in ({"--data": {}} if "bundle_url" in overrides else bundled).items():
-        found += checks.bundle(shown, {**everywhere, **values, **overrides})
+    for shown, some in ({"--data": {}} if "bundle_url" in overrides else bundled).items():
+        found += checks.bundle(shown, {**everywhere, **some, **overrides})
     return found
 
 
@@ -121,7 +127,8 @@ def problems() -> list[str]:
     # pyinfra has two groups more: all, and one named like the file.
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
     groups = {"all": names, path.stem: names} | groups
-    found += wrong + problems_of_group_data(files_of_group_data(path), groups, overrides)
+    bundles = checks.bundles(str(path), values)
+    found += wrong + problems_of_group_data(files_of_group_data(path), groups, bundles, overrides)
     if wrong:
         # What --limit names may be in it, once it is corrected.
         return found

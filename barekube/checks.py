@@ -93,7 +93,7 @@ def cluster(values: Mapping[str, object]) -> list[str]:
 
 
 def bundle(file: str, values: Mapping[str, object]) -> list[str]:
-    """What a bundle lacks that the file gives to all hosts or a group; `values` hold for those."""
+    """What a bundle lacks that the file gives to all hosts or some; `values` hold for those."""
     if not values.get("bundle_url"):
         return []
     problems = [
@@ -101,10 +101,27 @@ def bundle(file: str, values: Mapping[str, object]) -> list[str]:
         for key in ("bundle_ca", "bundle_key")
         if not values.get(key)
     ]
-    ca = values.get("bundle_ca")
-    if ca and not Path(str(ca)).is_file():
-        problems.append(f"{file}: bundle_ca {ca} is not there; `python -m bundle list` shows it")
+    if ca := values.get("bundle_ca"):
+        try:
+            good = b"BEGIN CERTIFICATE" in Path(str(ca)).read_bytes()
+            wrong = None if good else "is no certificate"
+        except OSError as error:
+            wrong = f"cannot be read ({error.strerror})"
+        if wrong:
+            problems.append(f"{file}: bundle_ca {ca} {wrong}; `python -m bundle list` shows it")
     return problems
+
+
+def bundles(file: str, values: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
+    """Where an inventory's names set a bundle for a group or a host -> the data that does."""
+    some: dict[str, Mapping[str, object]] = {}
+    for group, value in values.items():
+        if is_group(group, value) and not is_misshapen(group, value):
+            some |= {f"{file}, {group}": value[1]} if isinstance(value, tuple) else {}
+            for entry in members(value):
+                if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], dict):
+                    some[f"{file}, {entry[0]}"] = entry[1]
+    return {shown: own for shown, own in some.items() if "bundle_url" in own}
 
 
 def is_group(name: str, value: object) -> bool:

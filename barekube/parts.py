@@ -26,7 +26,7 @@ def missing(arch: str, distribution: str, release: str, *, bundle: bool) -> str 
     first = "" if there else f"install {_BUNDLED} (a bundle has no other), "
     return (
         f"upstream has no {', '.join(parts)} for {arch}; {first}run {builds(arch)}, serve it,"
-        " and set bundle_url for this host"
+        " and set bundle_url, bundle_ca and bundle_key for a group with this host"
     )
 
 

@@ -264,21 +264,23 @@ def named_osd() -> int:
     return int(number)
 
 
-def source(name: str, release: dict[str, str]) -> Source:
-    """The apt repository `name` of group_data for a host with this /etc/os-release."""
+def source(name: str, release: dict[str, str], other: Host | None = None) -> Source:
+    """The apt repository `name` of group_data for a host with this /etc/os-release: this one, or
+    another."""
+    data = (other or host).data
     values = {
-        "minor": versions.kubernetes_minor(host.data.kubernetes_version),
+        "minor": versions.kubernetes_minor(data.kubernetes_version),
         "distribution": versions.publisher(release),
         "codename": release.get("VERSION_CODENAME", ""),
     }
-    sources = dict(host.data.package_sources)
-    if host.data.bundle_url:
+    sources = dict(data.package_sources)
+    if data.bundle_url:
         # What the distribution itself would serve; on the internet its own sources do.
         sources["debian"] = ("https://debian", "{codename}", "main", "", "")
     uri, suite, components, key_url, fingerprint = sources[name]
-    if host.data.bundle_url:
-        uri = f"{host.data.bundle_url}/{uri.removeprefix('https://')}"
-        key_url, fingerprint = f"{host.data.bundle_url}/apt.asc", host.data.bundle_key
+    if data.bundle_url:
+        uri = f"{data.bundle_url}/{uri.removeprefix('https://')}"
+        key_url, fingerprint = f"{data.bundle_url}/apt.asc", data.bundle_key
     return Source(
         name,
         uri.format(**values),

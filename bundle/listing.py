@@ -54,9 +54,20 @@ def _image_rows(record: Record) -> list[tuple[str, str, str]]:
         source = "added" if name in added else built.get(name, "of an earlier build")
         state = f"{platforms} ({source})" if platforms else "missing"
         rows.append((f"image {name}", state, "" if platforms else _purpose(name)))
+    packages = [part.notes for part in record.parts.values() if "repository" in part.notes]
+    hosts = {notes["architecture"] for notes in packages}
     for name, purpose in NOT_BUILT.items():
-        if not any(found == name or found.startswith(f"{name}:") for found in present):
+        there = {
+            platform.split("/")[1]
+            for found in present
+            if found == name or found.startswith(f"{name}:")
+            for platform in present[found]
+        }
+        wanted_on = hosts.intersection(versions.SOURCES[versions.without_tag(name)].upstream)
+        if not there:
             rows.append((f"image {name}", "missing", purpose))
+        elif lacks := ", ".join(sorted(wanted_on - there)):
+            rows.append((f"image {name}", f"missing for {lacks}", purpose))
     return rows
 
 
@@ -108,7 +119,7 @@ def _package_rows(record: Record) -> list[tuple[str, str, str]]:
 
 
 def table(paths: Paths, record: Record) -> str:
-    """The table, the key's fingerprint, and where to find kubectl."""
+    """The table, what a cluster's group_data needs of it, and where to find kubectl."""
     rows = [
         ("part", "architectures", "without it there is no"),
         *_package_rows(record),
@@ -117,11 +128,12 @@ def table(paths: Paths, record: Record) -> str:
     ]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{a:{widths[0]}}  {b:{widths[1]}}  {c}".rstrip() for a, b, c in rows]
-    kubectl = paths.cache / "bin/kubectl"
+    kubectl, ca = paths.cache / "bin/kubectl", paths.bundle / "ca.crt"
     key = Signer(paths).fingerprint() if record.parts else "not made"
     lines += [
         "",
-        f"key of the apt repositories: {key}",
+        f"bundle_key, of the apt repositories: {key}",
+        f"bundle_ca, of the server: {ca if ca.exists() else 'not made'}",
         f"kubectl for this machine: {kubectl if kubectl.exists() else 'not built'}",
     ]
     return "\n".join(lines)

@@ -59,7 +59,8 @@ package_sources = {
     ),
 }
 
-# What a node needs of its distribution, each with the reason. One that is taken out stays there.
+# What a node needs of its distribution, each with the reason. One that is taken out stays there. A
+# bundle has these only.
 host_packages = {
     "ca-certificates": "to trust the package and image sources",
     "chrony": "etcd and certificates need the right time",

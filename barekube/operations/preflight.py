@@ -80,7 +80,7 @@ def _sources(other: Host, said: Checkup, wanted: Wanted) -> list[str]:
         other.log("its sources are tried once host.py has installed CA certificates: it has none")
         return []
     names = [*(["debian"] if bundle else []), "containerd", "kubernetes"]
-    sources = [settings.source(name, release) for name in names]
+    sources = [settings.source(name, release, other) for name in names]
     urls = [source.release_file for source in sources]
     urls.append(f"{bundle or 'https://registry.k8s.io'}/v2/")
     arch = preflight.architecture(said) or ""

@@ -237,6 +237,7 @@ def _cluster_findings(cluster: Cluster, active: list[str], lacking: list[str]) -
     return [
         *silent,
         *upgrade.not_well(seen, set(seen.kubelets) - set(active)),
+        *([] if seen.proxy == cluster.version else _proxy_elsewhere(cluster, seen, active)),
         *(
             upgrade.deprecated(_metrics(cluster), cluster.version)
             if seen.version != cluster.version
@@ -244,6 +245,34 @@ def _cluster_findings(cluster: Cluster, active: list[str], lacking: list[str]) -
         ),
         *_blocked(cluster, drained),
     ]
+
+
+def _proxy_elsewhere(cluster: Cluster, seen: upgrade.State, active: Collection[str]) -> list[str]:
+    """What lacks for nodes that this run leaves out and that take from a bundle: kube-proxy is one
+    DaemonSet, so they change with the others, and no node is drained while one cannot."""
+    proxy = versions.without_tag(versions.IMAGES["kube-proxy"])
+    bundles: dict[tuple[str, str], dict[str, str]] = {}
+    for other in settings.hosts():
+        if other.name in seen.architectures and other.name not in active and other.data.bundle_url:
+            of_it = bundles.setdefault((other.data.bundle_url, other.data.bundle_ca), {})
+            of_it[other.name] = seen.architectures[other.name]
+    result = []
+    for (url, ca), of_it in bundles.items():
+        indexes, catalogue = parts.indexes(url, [f"{proxy}:v{cluster.version}"]), f"{url}/v2/"
+        trusted = Path(ca).read_text()
+        got = host.get_fact(Sources, urls=[catalogue], texts=[*indexes], ca=trusted)
+        if got is None or catalogue in got.silent:
+            host.log(
+                f"warning: {url} is not reached from here, so whether it has kube-proxy"
+                f" {cluster.version} for {', '.join(of_it)} is not known"
+            )
+            continue
+        for name, arch in of_it.items():
+            result += [
+                f"{name}, which this run leaves out, gets kube-proxy with the others: {sentence}"
+                for sentence in parts.lacking(indexes, arch, got.texts)
+            ]
+    return result
 
 
 def _blocked(cluster: Cluster, drained: Collection[str]) -> list[str]:

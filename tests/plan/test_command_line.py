@@ -125,7 +125,26 @@ _ONE = 'control_plane = [("metal-1", {"address": "192.0.2.1"})]\n'
         (
             _ONE,
             {"all": "bundle_url = 'https://192.0.2.9:8443'\nbundle_key = bundle_ca = '/no/ca'"},
-            "group_data/all.py: bundle_ca /no/ca is not there; `python -m bundle list` shows it",
+            "group_data/all.py: bundle_ca /no/ca cannot be read (No such file or directory);"
+            " `python -m bundle list` shows it",
+        ),
+        (
+            _ONE,
+            {"all": "bundle_url = 'https://192.0.2.9'\nbundle_key, bundle_ca = 'A', __file__"},
+            "group_data/all.py: bundle_ca {folder}/group_data/all.py is no certificate;"
+            " `python -m bundle list` shows it",
+        ),
+        (
+            _ONE + "workers = [('pi-1', {'address': '192.0.2.2', 'bundle_url': 'https://192.0.2.9',"
+            " 'bundle_key': 'AB'})]",
+            {},
+            "{inventory}, pi-1: bundle_url needs bundle_ca; `python -m bundle list` shows it",
+        ),
+        (
+            _ONE + "workers = [('pi-1', {'address': '192.0.2.2'})]\n"
+            "boards = (['pi-1'], {'bundle_url': 'https://192.0.2.9', 'bundle_key': 'AB'})",
+            {},
+            "{inventory}, boards: bundle_url needs bundle_ca; `python -m bundle list` shows it",
         ),
         (
             _ONE,

@@ -166,6 +166,34 @@ def test_the_list_says_of_each_image_whether_it_was_built_or_added(
     }
 
 
+def test_the_list_says_for_which_cpu_an_image_is_missing(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bundle.trust.Signer.fingerprint", lambda self: "0A")
+    record = Record(paths.manifest)
+    for arch in ("amd64", "arm"):
+        notes = {"repository": "debian bookworm", "architecture": arch}
+        record.put(f"packages {arch}", Part(arch, {}, notes=notes))
+    for name in ("docker.io/rajchaudhuri/weave-kube:2.9.0", "docker.io/rook/ceph:v1.20.6"):
+        part = registry.image_part("", name, "linux/amd64", {"digest": "a"}, [])
+        record.put(f"added {name}", part)
+    said = [re.split("  +", line) for line in listing.table(paths, record).splitlines()]
+    rows = [row[1:] for row in said if "weave-kube" in row[0] or "rook/ceph" in row[0]]
+    # There is no Ceph for 32-bit ARM to be had.
+    assert rows == [
+        ["amd64 (added)"],
+        ["amd64 (added)"],
+        ["missing for arm", listing.NOT_BUILT["docker.io/rajchaudhuri/weave-kube:2.9.0"]],
+    ]
+
+
+def test_the_list_says_where_the_servers_ca_is(paths: Paths) -> None:
+    assert "bundle_ca, of the server: not made" in listing.table(paths, Record(paths.manifest))
+    (paths.bundle / "ca.crt").write_text("its CA")
+    said = listing.table(paths, Record(paths.manifest))
+    assert f"bundle_ca, of the server: {paths.bundle}/ca.crt" in said
+
+
 def test_the_list_says_what_of_rook_is_missing(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:

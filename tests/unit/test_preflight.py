@@ -111,7 +111,7 @@ def test_what_upstream_has_not_for_a_cpu_is_named_with_the_command_that_builds_i
         "upstream has no kubelet, kubeadm, kubectl, kubernetes-cni, cri-tools, containerd.io,"
         " registry.k8s.io/kube-proxy, registry.k8s.io/pause,"
         " registry.k8s.io/e2e-test-images/agnhost for arm; run `python -m bundle build --arch arm`,"
-        " serve it, and set bundle_url for this host"
+        " serve it, and set bundle_url, bundle_ca and bundle_key for a group with this host"
     ]
     assert findings(board, replace(WORKER, bundle=True)) == []
     assert findings(replace(WELL, machine="aarch64", userland="arm64"), MASTER) == []

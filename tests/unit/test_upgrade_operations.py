@@ -3,7 +3,7 @@
 import json
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from kubernetes import client as k8s
 from pyinfra.api import StringCommand
+from pyinfra.api import operation as an_operation
 from urllib3.exceptions import HTTPError
 
 import barekube.api
@@ -190,6 +191,64 @@ def test_what_the_bundle_of_a_board_lacks_is_named_with_the_command_that_builds_
         f" does not offer it {debs[0]}; run `python -m bundle build --arch arm` on the machine that"
         f" the bundle is on, by a barekube that has {NEW} in barekube/versions.py"
     )
+
+
+@pytest.mark.parametrize(
+    ("kept", "silent", "said", "logged"),
+    [
+        (["amd64", "arm"], False, [], []),
+        (
+            ["amd64"],
+            False,
+            [
+                "pi-1, which this run leaves out, gets kube-proxy with the others: the bundle has"
+                f" no image registry.k8s.io/kube-proxy:v{NEW} for arm; run `python -m bundle build"
+                " --arch arm` on the machine that it is on"
+            ],
+            [],
+        ),
+        (
+            ["amd64"],
+            True,
+            [],
+            [
+                "warning: https://192.0.2.9:8443 is not reached from here, so whether it has"
+                f" kube-proxy {NEW} for pi-1 is not known"
+            ],
+        ),
+    ],
+)
+def test_a_board_that_is_left_out_does_not_stop_the_upgrade_half_way(
+    cluster: None,
+    monkeypatch: pytest.MonkeyPatch,
+    kept: list[str],
+    silent: bool,
+    said: list[str],
+    logged: list[str],
+) -> None:
+    url = "https://192.0.2.9:8443"
+    image = parts.index(url, f"registry.k8s.io/kube-proxy:v{NEW}")
+    platforms = [{"platform": {"os": "linux", "architecture": each}} for each in kept]
+    index = b64encode(json.dumps({"manifests": platforms}).encode()).decode()
+    answer = [f"silent {url}/v2/", f"silent {image}"] if silent else [f"text {image} {index}"]
+    board = SimpleNamespace(bundle_url=url, bundle_ca="/dev/null")
+    online = SimpleNamespace(bundle_url=None, bundle_ca=None)
+    there = [
+        SimpleNamespace(name="cp-1", data=online),
+        SimpleNamespace(name="pi-1", data=board),
+        SimpleNamespace(name="not-joined", data=board),
+    ]
+    monkeypatch.setattr(settings, "hosts", lambda: there)
+    state = State(OLD, {}, {}, OLD, architectures={"cp-1": "amd64", "pi-1": "arm"})
+    found: list[str] = []
+
+    @an_operation()
+    def asked() -> Generator[Any]:
+        found.extend(upgradable._proxy_elsewhere(CLUSTER, state, ["cp-1"]))
+        yield from ()
+
+    done = outcome(asked, answers={"Sources": [*answer, "end"]}, name="cp-1")
+    assert (found, done.logs) == (said, logged)
 
 
 def test_no_kubelet_gets_newer_than_an_api_server(cluster: None) -> None:
