@@ -103,7 +103,9 @@ def judge(
     host: str, asked: Sequence[Try], answers: Sequence[Answer], resolvers: Iterable[str]
 ) -> list[Check]:
     """The checks of one host. `resolvers` are the nodes that CoreDNS runs on: where the way to
-    one of them is broken, DNS says nothing about DNS."""
+    one of them is broken, DNS says nothing about DNS. Nor does NodePort about NodePorts where the
+    way to any node is: kube-proxy leads a node's own requests to the pods of all, though the
+    Service's externalTrafficPolicy is Local (pkg/proxy/iptables, "route LOCAL traffic")."""
     result = []
     lost = {
         each.other
@@ -122,6 +124,9 @@ def judge(
         blamed = sorted(lost.intersection(resolvers))
         if each.title == "DNS" and not good and blamed:
             good, words = None, f"for {' and '.join(blamed)}, where CoreDNS runs, is not reached"
+        if each.title == "NodePort" and not good and lost:
+            named = " and ".join(sorted(lost))
+            good, words = None, f"for {named}, to whose pod it may lead too, is not reached"
         result.append(Check(each.title, host, good, words, answer.seconds, each.group))
     return result
 

@@ -70,6 +70,7 @@ def test_each_host_asks_its_own_pods_to_ask_further_and_its_own_ports_itself() -
 
 PAIR = Try("pods on b", "10.0.0.1", 8080, "/", other="b")
 DNS = Try("DNS", "10.0.0.1", 8080, "/")
+NODE_PORT = Try("NodePort", "192.0.2.1", 30000, "/")
 OUT = Try("policy keeps out", "10.0.0.3", 8080, "/", passes=False)
 
 
@@ -110,6 +111,15 @@ def test_dns_is_not_blamed_for_a_pair_that_is_cut(
 ) -> None:
     dns = judge("a", [PAIR, DNS], [NO, NO], [resolver])[1]
     assert (dns.good, dns.words) == (good, words)
+
+
+def test_a_node_port_is_not_blamed_for_a_pair_that_is_cut() -> None:
+    pair, port = judge("a", [PAIR, NODE_PORT], [NO, NO], [])
+    assert pair.good is False
+    said = "for b, to whose pod it may lead too, is not reached"
+    assert (port.good, port.words) == (None, said)
+    assert judge("a", [PAIR, NODE_PORT], [YES, NO], [])[1].good is False
+    assert judge("a", [PAIR, NODE_PORT], [NO, YES], [])[1].good is True
 
 
 def test_a_certificate_that_ends_within_a_month_fails_by_its_file() -> None:
