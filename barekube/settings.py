@@ -267,7 +267,7 @@ def named_osd() -> int:
 def source(name: str, release: dict[str, str], other: Host | None = None) -> Source:
     """The apt repository `name` of group_data for a host with this /etc/os-release: this one, or
     another."""
-    data = (other or host).data
+    data = (host if other is None else other).data
     values = {
         "minor": versions.kubernetes_minor(data.kubernetes_version),
         "distribution": versions.publisher(release),
