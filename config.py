@@ -185,6 +185,9 @@ def show(error: click.ClickException) -> list[str]:
     """Say what ended the run, and return it. A sentence of ours goes without the place in our
     code."""
     unexpected = getattr(error, "exception", None)
+    # A deploy that includes one wraps what that one ended on once more.
+    while isinstance(unexpected, click.ClickException):
+        error, unexpected = unexpected, getattr(unexpected, "exception", None)
     # pyinfra gives what it did not expect no message.
     message = getattr(error, "message", None) or f"{type(unexpected).__name__}: {unexpected}"
     if isinstance(unexpected, DeployError):

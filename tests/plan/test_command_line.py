@@ -179,6 +179,20 @@ def test_a_mistake_in_the_site_is_one_sentence_before_anything_connects(
     assert done.status == 1
 
 
+def test_an_error_of_ours_in_an_included_deploy_is_shown_as_it_is_and_counted(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    inner, outer = tmp_path / "inner.py", tmp_path / "outer.py"
+    inner.write_text("raise KeyError('nothing of that name')\n")
+    outer.write_text(f"from pyinfra import local\n\nlocal.include({str(inner)!r})\n")
+    done = pyinfra(_BARE, str(outer), "-y")
+    assert done.status == 1
+    assert f"An exception occurred in: {inner}" in done.stderr
+    assert "KeyError: 'nothing of that name'" in done.stderr
+    assert "AttributeError" not in done.stderr
+    assert done.stderr.count("Traceback") == 1
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
