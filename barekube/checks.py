@@ -178,8 +178,9 @@ def inventory(file: str, values: Mapping[str, object]) -> tuple[dict[str, list[s
                     f"{file}: {name!r} cannot be a node's name; use lower-case letters, digits,"
                     " '-' and '.'"
                 )
-    # A group that was not understood has its hosts all the same.
-    return groups, misshapen + problems + ([] if misshapen else _membership(file, groups))
+    # A group that was not understood has its hosts all the same; one host can be in many.
+    found = misshapen + problems + ([] if misshapen else _membership(file, groups))
+    return groups, list(dict.fromkeys(found))
 
 
 def _membership(file: str, groups: Mapping[str, Sequence[str]]) -> list[str]:

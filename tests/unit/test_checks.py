@@ -332,7 +332,7 @@ def test_an_inventory_may_have_groups_of_its_own() -> None:
             ],
         ),
         (
-            {"control_plane": ["Metal_1"]},
+            {"control_plane": ["Metal_1"], "storage": ["Metal_1"]},
             [
                 "inventory.py: 'Metal_1' cannot be a node's name; use lower-case letters, digits,"
                 " '-' and '.'",
