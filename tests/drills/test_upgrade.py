@@ -6,6 +6,7 @@
 BAREKUBE_SEED chooses the moments and hosts (it is printed), BAREKUBE_CUTS how many there are.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -32,6 +33,9 @@ CUTS = int(os.environ.get("BAREKUBE_CUTS", "20"))
 IN_ONE = 4
 # Each within so many seconds of its run; one that is not cut off takes some 450 here.
 WINDOW = 240
+# For so long it has no power, unless the run ends before: SSH has given up by then, and a run that
+# waits for the node sees it come back.
+DARK = 60
 OLD, NEW = versions.FORMER["kubernetes"], versions.KUBERNETES
 DEPLOYED = LOGS / "deployed-disks"
 NODE_PORT = 30080
@@ -251,13 +255,21 @@ def _cut(number: int) -> bool:
             status = run.wait(timeout=moment)
         except subprocess.TimeoutExpired:
             run_lab("power-off", name)
-            run.wait(timeout=1800)
         else:
             assert status == 0, log.read_text()[-8000:]
             return False
-    print(f"  cut {number}: {name} after {moment:.1f} s; status {run.returncode}", flush=True)
+        began = time.monotonic()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(timeout=DARK)
+        run_lab("power-on", name)
+        run.wait(timeout=1800)
+    went_on = time.monotonic() - began
+    print(
+        f"  cut {number}: {name} after {moment:.1f} s; status {run.returncode}, {went_on:.0f} s"
+        " later",
+        flush=True,
+    )
     assert "Traceback" not in log.read_text(), log.read_text()[-6000:]
-    run_lab("power-on", name)
     return True
 
 
