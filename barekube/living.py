@@ -131,6 +131,12 @@ def carried(noted: str | None, before: str, after: str, version: str) -> str | N
     return note(wanted, after)
 
 
+def adopted(wanted: Mapping[str, Any], stored: str) -> str | None:
+    """The annotation for a ConfigMap of which a cut-off upgrade took ours away, where it is as
+    wanted; None where it is not."""
+    return note(wanted, stored) if _part(_load(stored), wanted) == wanted else None
+
+
 def difference(
     title: str, wanted: Mapping[str, Any], stored: str, noted: str | None
 ) -> list[str] | None:

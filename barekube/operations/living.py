@@ -82,12 +82,7 @@ def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
     api = _api(cluster)
     if api is None:
         return
-    addresses = [node.address for node in cluster.control_planes]
-    wanted = {
-        living.CLUSTER: kubeadm_config.cluster_configuration(cluster, addresses),
-        living.KUBELET: kubeadm_config.kubelet_configuration(cluster),
-        living.PROXY: kubeadm_config.proxy_configuration(cluster),
-    }
+    wanted = wanted_of(cluster)
     there = _stored(api, living.CLUSTER)
     if wrong := _fixed(api, cluster, wanted[living.CLUSTER], *there):
         yield from refuse(*wrong)
@@ -123,6 +118,16 @@ def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
         if anew:
             yield changing(f"{TAKE_CONFIG}; {command}", stdin=config)
         yield FunctionCommand(_note, (cluster, document, wanted[document], anew), {})
+
+
+def wanted_of(cluster: Cluster) -> dict[living.Document, living.Object]:
+    """What each of kubeadm's ConfigMaps is to say."""
+    addresses = [node.address for node in cluster.control_planes]
+    return {
+        living.CLUSTER: kubeadm_config.cluster_configuration(cluster, addresses),
+        living.KUBELET: kubeadm_config.kubelet_configuration(cluster),
+        living.PROXY: kubeadm_config.proxy_configuration(cluster),
+    }
 
 
 def _fixed(

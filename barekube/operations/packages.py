@@ -26,8 +26,12 @@ APT = (
 )
 
 
-# A dpkg that lost power is finished first; apt refuses to work beside its remains.
-FINISH = "dpkg --configure -a --force-confold >/dev/null || true"
+# A dpkg that lost power is finished first; apt refuses to work beside its remains. And it takes a
+# list that a power cut emptied for fresh: it looks at the file's time, and not at its size.
+FINISH = (
+    "dpkg --configure -a --force-confold >/dev/null || true;"
+    " find /var/lib/apt/lists -maxdepth 1 -type f -empty ! -name lock -delete"
+)
 
 
 class AptKey(FactBase[str | None]):

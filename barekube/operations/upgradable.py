@@ -40,6 +40,8 @@ looked: dict[tuple[bool, str], tuple[Found, upgrade.Remains]] = {}
 _lock = RLock()
 # How long a workload may take to be well again after a power cut.
 _WELL_LIMIT = 180
+# How long a node may take that was well a moment ago, in seconds.
+_SETTLED_LIMIT = 60
 
 
 def _exact() -> dict[str, str | None]:
@@ -86,8 +88,23 @@ def _state(api: Api) -> upgrade.State:
     """The cluster as it was at the run's beginning."""
     with _lock:
         if state.is_executing not in _states:
-            _states[state.is_executing] = ask(api)
+            _states[state.is_executing] = _settled(api)
         return _states[state.is_executing]
+
+
+def _settled(api: Api) -> upgrade.State:
+    """The cluster, once what a machine whose power is back has on it was seen to run: until its
+    kubelet has spoken, the API says of it what was true before the cut."""
+    active = {each.name for each in state.active_hosts}
+    seen: list[upgrade.State] = []
+
+    def troubled() -> str | None:
+        seen[:] = [ask(api)]
+        return next((why for name, why in seen[0].troubled.items() if name in active), None)
+
+    if state.is_executing:
+        wait("the nodes", _SETTLED_LIMIT, troubled)
+    return seen[0] if seen else ask(api)
 
 
 def ask(api: Api) -> upgrade.State:

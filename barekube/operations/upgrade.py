@@ -14,6 +14,7 @@ from barekube.cluster import Cluster
 from barekube.facts.upgrade import ETCDCTL, RemainsFact
 from barekube.operations import packages, roll, units
 from barekube.operations.joins import CONFIG, TAKE_CONFIG
+from barekube.operations.living import wanted_of
 from barekube.operations.order import answering, changing, persistently, refuse, wait
 from barekube.operations.upgradable import ask, found_packages, lacking, looked, now
 from barekube.upgrade import Step
@@ -21,6 +22,12 @@ from barekube.upgrade import Step
 _SERVERS_LIMIT, _WELL_LIMIT = 300, 300
 _DOCUMENTS = (living.CLUSTER, living.KUBELET, living.PROXY)
 _SERVERS = (Step.KUBEADM, Step.APPLY, Step.NODE)
+# kubeadm renames its new manifests without syncing them. A newer etcd makes its data its own within
+# seconds of that, and no older one starts on them: its manifest has to be on the disk before.
+_SYNCING = (
+    "while kill -0 $$; do sync /etc/kubernetes/manifests/*.yaml || true; sleep 0.5; done"
+    " </dev/null >/dev/null 2>&1 9>&- &"
+)
 
 
 @operation()
@@ -88,7 +95,7 @@ def _backed_up(cluster: Cluster) -> Generator[PyinfraCommand]:
 
 # Named at the end only: what has the name of a backup is whole, and was looked at.
 _BACKUP = (
-    "umask 077; n={target}.new; mkdir -p $n; {snapshot}"
+    "umask 077; n={target}.new; rm -rf ${{n%/*}}/backup-*.new; mkdir -p $n; {snapshot}"
     "cd /; cp -a --parents $(ls -d etc/kubernetes/pki etc/kubernetes/*.conf etc/kubernetes/*.yaml"
     " etc/kubernetes/manifests var/lib/kubelet/config.yaml var/lib/kubelet/kubeadm-flags.env"
     " 2>/dev/null) $n/; chmod 700 $n; sync; mv $n {target}; sync"
@@ -117,7 +124,11 @@ def _servers(cluster: Cluster) -> Generator[PyinfraCommand]:
     if not steps:
         if steps is None:
             yield from refuse("it cannot be examined; mend the error above, then run again")
-        host.noop(f"its servers are {cluster.version}")
+        elif cluster.node(host.name).control_plane and (noted := _left_unnoted(cluster)):
+            host.log("the cluster's settings are noted anew: an upgrade was cut off before that")
+            yield FunctionCommand(_annotate, (cluster, noted), {})
+        else:
+            host.noop(f"its servers are {cluster.version}")
         return
     if sentence := roll.halted():
         yield from refuse(sentence)
@@ -146,12 +157,26 @@ def _kubeadm(cluster: Cluster, steps: list[Step], seen: upgrade.State) -> Genera
     before = persistently(lambda: _stored(cluster_api.connect(cluster)))
     config = kubeadm_config.upgrade(cluster, seen.architectures.values())
     command = f"{step.value} --config {CONFIG}{' --yes' if step is Step.APPLY else ''}"
-    yield changing(f"{TAKE_CONFIG}; {command}; sync", stdin=config)
-    if cluster.node(host.name).control_plane:
+    master = cluster.node(host.name).control_plane
+    beside = f"{_SYNCING} " if master else ""
+    yield changing(f"{TAKE_CONFIG}; {beside}{command}; sync", stdin=config)
+    if master:
         yield FunctionCommand(_annotate, (cluster, before), {})
 
 
-def _stored(api: Api) -> dict[living.Document, tuple[str, str | None]]:
+_Stored = dict[living.Document, tuple[str, str | None]]
+
+
+def _left_unnoted(cluster: Cluster) -> _Stored | None:
+    """What kubeadm's ConfigMaps say, where it has written them and the run was cut off before our
+    notes were back on them; None where nothing of that is to be done."""
+    stored = persistently(lambda: _stored(cluster_api.connect(cluster)))
+    wanted = wanted_of(cluster)
+    lost = [each for each, (_, noted) in stored.items() if noted is None]
+    return stored if any(living.adopted(wanted[each], stored[each][0]) for each in lost) else None
+
+
+def _stored(api: Api) -> _Stored:
     result = {}
     for document in _DOCUMENTS:
         there = api.core.read_namespaced_config_map(document.config_map, "kube-system")
@@ -160,19 +185,21 @@ def _stored(api: Api) -> dict[living.Document, tuple[str, str | None]]:
     return result
 
 
-def _annotate(
-    state: State,
-    host: Host,
-    cluster: Cluster,
-    before: dict[living.Document, tuple[str, str | None]],
-) -> bool:
-    """Note anew what kubeadm made of our settings: it writes its ConfigMaps without our notes."""
+def _annotate(state: State, host: Host, cluster: Cluster, before: _Stored) -> bool:
+    """Note anew what kubeadm made of our settings: it writes its ConfigMaps without our notes.
+
+    Where one had none before, an upgrade was cut off here: they are judged by what they say.
+    """
+    cut_off = None in [noted for _, noted in before.values()]
+    wanted = wanted_of(cluster)
 
     def unnoted() -> str | None:
         api = cluster_api.connect(cluster)
         for document, (after, _) in _stored(api).items():
             old, noted = before[document]
             note = living.carried(noted, old, after, cluster.version)
+            if note is None and cut_off:
+                note = living.adopted(wanted[document], after)
             if note:
                 patch = {"metadata": {"annotations": {living.ANNOTATION: note}}}
                 api.core.patch_namespaced_config_map(document.config_map, "kube-system", patch)
@@ -228,6 +255,8 @@ def _node(cluster: Cluster) -> Generator[PyinfraCommand]:
     if Step.DRAIN in steps:
         yield from roll.drained(cluster, lambda: _install(cluster), cluster.version)
     else:
+        # It may have been cut off between its last package and this.
+        yield changing(_CLEAN)
         yield from roll.back(cluster)
 
 
@@ -240,7 +269,8 @@ def _install(cluster: Cluster) -> Generator[PyinfraCommand]:
         unit="containerd.service",
         files=containerd.files(host.data.bundle_url, packages.BUNDLE_CA),
     )
-    # kubeadm's copies of what it replaced, etcd's whole directory among them; ours are verified.
-    yield changing(
-        "systemctl daemon-reload; systemctl restart kubelet; rm -rf /etc/kubernetes/tmp; sync"
-    )
+    yield changing(f"systemctl daemon-reload; systemctl restart kubelet; {_CLEAN}")
+
+
+# kubeadm's copies of what it replaced, etcd's whole directory among them; ours are verified.
+_CLEAN = "rm -rf /etc/kubernetes/tmp; sync"

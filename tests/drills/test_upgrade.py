@@ -149,6 +149,7 @@ class Client:
 @pytest.fixture(scope="module")
 def deployed() -> Iterator[Path]:
     """The disks of a lab of the former version, with a workload."""
+    LOGS.mkdir(parents=True, exist_ok=True)
     run_lab("down")
     run_lab("up")
     run = _pyinfra("deploys/site.py", "-y", "--data", f"kubernetes_version={OLD}")
@@ -194,8 +195,18 @@ def _versions() -> dict[str, str]:
     return {n["metadata"]["name"]: n["status"]["nodeInfo"]["kubeletVersion"] for n in nodes}
 
 
+# What an upgrade makes and takes away again.
+_LEFT = (
+    "ls -d /etc/kubernetes/tmp /etc/kubernetes/.barekube-new /var/lib/barekube/*.new 2>/dev/null;"
+    " dpkg --audit; find /etc/kubernetes -type f -empty"
+)
+
+
 def _is_done() -> None:
     assert _versions() == dict.fromkeys(NAMES, f"v{NEW}")
+    assert {name: ssh(name, f"{_LEFT}; true") for name in NAMES} == dict.fromkeys(NAMES, "")
+    jobs = ssh("cp-1", f"{KUBECTL} get jobs -n kube-system -o name")
+    assert jobs == ""
     for stage in ("deploys/upgrade.py", "deploys/site.py"):
         again = _pyinfra(stage, "--dry", "--json")
         assert again.status == 0, again.text[-6000:]
@@ -241,8 +252,8 @@ def _cut(number: int) -> bool:
     """Upgrade, and take a host's power meanwhile; False if the run was at its end before."""
     chance = random.Random(f"{SEED}-upgrade-{number}")
     moment = chance.random() * WINDOW
-    # Half of them where there is most to break.
-    name = "cp-1" if number % 2 else chance.choice(NAMES)
+    # Half of them where there is most to break, the first of an upgrade among them.
+    name = chance.choice(NAMES) if number % 2 else "cp-1"
     log = LOGS / f"upgrade-{SEED}-{number}.log"
     with log.open("w") as file:
         run = subprocess.Popen(
@@ -259,6 +270,9 @@ def _cut(number: int) -> bool:
             assert status == 0, log.read_text()[-8000:]
             return False
         began = time.monotonic()
+        if number % 4 == 2:
+            # Its operator has seen enough, and begins anew as soon as the machine is back.
+            run.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             run.wait(timeout=DARK)
         run_lab("power-on", name)

@@ -177,6 +177,13 @@ def test_a_cluster_without_notes_is_noted_without_a_word_if_it_is_as_wanted() ->
     assert living.difference("it", wanted | {"maxPods": 9}, STORED, None)
 
 
+def test_a_setting_that_lost_its_note_gets_it_back_only_where_it_is_as_wanted() -> None:
+    wanted = {"cgroupDriver": "systemd", "maxPods": 50}
+    note = living.adopted(wanted, STORED)
+    assert living.difference("it", wanted, STORED, note) is None
+    assert living.adopted(wanted | {"maxPods": 51}, STORED) is None
+
+
 def test_a_kubelets_file_differs_by_settings_not_by_what_is_its_own() -> None:
     own = {"containerRuntimeEndpoint": "unix:///x", "resolvConf": "/run/y", "maxPods": 50}
     cluster = {"containerRuntimeEndpoint": "", "maxPods": 50}

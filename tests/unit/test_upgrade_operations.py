@@ -5,24 +5,26 @@ import time
 from base64 import b64encode
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from kubernetes import client as k8s
 from pyinfra.api import StringCommand
 from pyinfra.api import operation as an_operation
 from urllib3.exceptions import HTTPError
 
 import barekube.api
-from barekube import drain, parts, settings, upgrade, versions
+from barekube import drain, living, parts, settings, upgrade, versions
 from barekube.cluster import Cluster, Node
 from barekube.operations import ceph, maintain, order, packages, roll, units, upgradable
 from barekube.operations import upgrade as operations
 from barekube.upgrade import State, Step
 from group_data import all as defaults
 from tests.plan.machines import Machine
-from tests.unit.harness import Answers, Outcome, outcome
+from tests.unit.harness import Answers, Outcome, begun, outcome
 
 OLD, NEW = "1.36.3", versions.KUBERNETES
 CLUSTER = Cluster(
@@ -91,14 +93,15 @@ def _on(name: str, operation: Any, *arguments: object, **changed: Any) -> Outcom
 def _beginnings(done: Outcome) -> list[str]:
     """The commands without the lock that each takes, and without kubeadm's configuration."""
     plain = [command.rpartition(">/run/lock/barekube; ")[2] for command in done.commands]
-    return [command.rpartition("umask 022; ")[2] for command in plain]
+    plain = [command.rpartition("umask 022; ")[2] for command in plain]
+    return [command.replace(operations._SYNCING, "syncing:") for command in plain]
 
 
 def test_a_control_plane_gets_kubeadm_then_its_servers_and_keeps_our_notes(cluster: None) -> None:
     done = _on("cp-1", operations.servers, CLUSTER)
     assert _beginnings(done) == [
         "install kubeadm",
-        "kubeadm upgrade apply --config /run/barekube/kubeadm.yaml --yes; sync'",
+        "syncing: kubeadm upgrade apply --config /run/barekube/kubeadm.yaml --yes; sync'",
         "_annotate()",
         "_await_servers()",
     ]
@@ -249,6 +252,98 @@ def test_a_board_that_is_left_out_does_not_stop_the_upgrade_half_way(
 
     done = outcome(asked, answers={"Sources": [*answer, "end"]}, name="cp-1")
     assert (found, done.logs) == (said, logged)
+
+
+def test_new_manifests_are_synced_while_kubeadm_works_and_no_longer(tmp_path: Path) -> None:
+    stub = tmp_path / "bin/sync"
+    stub.parent.mkdir()
+    stub.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/synced\n')
+    stub.chmod(0o755)
+    working = begun(order.changing(f"{operations._SYNCING} sleep 1.3"), tmp_path)
+    assert working.wait(timeout=10) == 0
+    lines = (tmp_path / "synced").read_text().splitlines()
+    assert len(lines) >= 2
+    assert set(lines) == {"/etc/kubernetes/manifests/*.yaml"}
+    time.sleep(1.2)
+    # The last look may have been the work's last moment.
+    assert len((tmp_path / "synced").read_text().splitlines()) <= len(lines) + 1
+
+
+WANTED: dict[living.Document, dict[str, Any]] = {
+    living.CLUSTER: {"kubernetesVersion": f"v{NEW}"},
+    living.KUBELET: {"maxPods": 50},
+    living.PROXY: {"mode": "iptables"},
+}
+
+
+class ConfigMaps:
+    """Those of kubeadm, each as wanted and noted."""
+
+    def __init__(self) -> None:
+        self.texts = {each: yaml.safe_dump(wanted) for each, wanted in WANTED.items()}
+        self.notes: dict[living.Document, str | None] = {
+            each: living.note(wanted, self.texts[each]) for each, wanted in WANTED.items()
+        }
+        self.patched: list[living.Document] = []
+
+    def read_namespaced_config_map(self, name: str, space: str) -> Any:  # noqa: ANN401
+        (document,) = [each for each in WANTED if each.config_map == name]
+        note = self.notes[document]
+        metadata = SimpleNamespace(annotations={living.ANNOTATION: note} if note else None)
+        return SimpleNamespace(metadata=metadata, data={document.key: self.texts[document]})
+
+    def patch_namespaced_config_map(self, name: str, space: str, body: Any) -> None:  # noqa: ANN401
+        (document,) = [each for each in WANTED if each.config_map == name]
+        self.notes[document] = body["metadata"]["annotations"][living.ANNOTATION]
+        self.patched.append(document)
+
+    def differing(self) -> list[living.Document]:
+        return [
+            each
+            for each, wanted in WANTED.items()
+            if living.difference("", wanted, self.texts[each], self.notes[each]) is not None
+        ]
+
+
+@pytest.fixture
+def config_maps(cluster: None, monkeypatch: pytest.MonkeyPatch) -> ConfigMaps:
+    made = ConfigMaps()
+    api = SimpleNamespace(core=made)
+    monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
+    monkeypatch.setattr(operations, "wanted_of", lambda cluster: WANTED)
+    return made
+
+
+def _noting(config_maps: ConfigMaps) -> None:
+    before = operations._left_unnoted(CLUSTER)
+    if before is not None:
+        host: Any = SimpleNamespace(name="cp-1")
+        state: Any = SimpleNamespace()
+        assert operations._annotate(state, host, CLUSTER, before)
+
+
+def test_an_upgrade_that_was_cut_off_before_its_notes_notes_what_is_as_wanted(
+    config_maps: ConfigMaps,
+) -> None:
+    _noting(config_maps)
+    assert config_maps.patched == []
+    # kubeadm wrote two of them without our notes, and the third keeps a stale one.
+    config_maps.notes |= {living.KUBELET: None, living.PROXY: None}
+    config_maps.notes[living.CLUSTER] = living.note({"kubernetesVersion": f"v{OLD}"}, "older")
+    assert config_maps.differing() == list(WANTED)
+    _noting(config_maps)
+    assert config_maps.differing() == []
+
+
+def test_a_setting_that_is_not_as_wanted_is_left_to_the_stage_that_shows_it(
+    config_maps: ConfigMaps,
+) -> None:
+    config_maps.texts[living.KUBELET] = yaml.safe_dump({"maxPods": 60})
+    _noting(config_maps)
+    config_maps.notes[living.KUBELET] = None
+    _noting(config_maps)
+    assert config_maps.patched == []
+    assert config_maps.differing() == [living.KUBELET]
 
 
 def test_no_kubelet_gets_newer_than_an_api_server(cluster: None) -> None:
