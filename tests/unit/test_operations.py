@@ -1,6 +1,7 @@
 """Operations on a fresh, a converged and a drifted machine: every command, whole."""
 
 import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -903,3 +904,12 @@ def test_an_api_that_breaks_off_meanwhile_fails_this_host_only(
         ],
         asked=1,
     )
+
+
+def test_a_list_of_apts_that_a_power_cut_emptied_is_fetched_anew(tmp_path: Path) -> None:
+    for name, text in (("lock", ""), ("a_InRelease", ""), ("b_Packages", "Package: kubelet\n")):
+        (tmp_path / name).write_text(text)
+    script = packages.FINISH.replace("/var/lib/apt/lists", str(tmp_path))
+    script = script.replace("dpkg --configure", "true")
+    subprocess.run(["sh", "-ec", script], check=True)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["b_Packages", "lock"]
