@@ -127,7 +127,8 @@ DEAD = (
 
 def _install(words: str) -> str:
     return _alone(
-        f"dpkg --configure -a --force-confold >/dev/null || true; {APT}"
+        "dpkg --configure -a --force-confold >/dev/null || true;"
+        f" find /var/lib/apt/lists -maxdepth 1 -type f -empty ! -name lock -delete; {APT}"
         f" -o APT::Update::Error-Mode=any -o Dir::Etc::sourcelist={SOURCE_PATH}"
         f" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 update || {{ echo '{DEAD}' >&2;"
         f" exit 1; }}; {APT} --no-install-recommends --allow-change-held-packages"
