@@ -198,7 +198,7 @@ def _versions() -> dict[str, str]:
 # What an upgrade makes and takes away again.
 _LEFT = (
     "ls -d /etc/kubernetes/tmp /etc/kubernetes/.barekube-new /var/lib/barekube/*.new 2>/dev/null;"
-    " dpkg --audit; find /etc/kubernetes -type f -empty"
+    " dpkg --audit; find /etc/kubernetes -type f -empty ! -name .kubelet-keep"
 )
 
 
