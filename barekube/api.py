@@ -71,6 +71,8 @@ class Api:
         """Raises Trouble if admin.conf cannot be read or no channel can be opened."""
         text = remote.read_secret(host, ADMIN)
         if text is None:
+            if remote.lost(host):
+                raise Trouble(f"{host.name} answers no more on SSH")
             raise NotThere(f"{host.name} has no {ADMIN}")
         try:
             config = yaml.safe_load(text)

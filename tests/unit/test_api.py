@@ -71,6 +71,25 @@ def test_an_admin_conf_that_a_power_cut_has_shortened_is_said_to_be_damaged(
         api.Api(host, HOME)
 
 
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (True, "cp-1 answers no more on SSH"),
+        (False, "cp-1 has no /etc/kubernetes/admin.conf"),
+    ],
+)
+def test_a_control_plane_that_lost_its_power_is_not_taken_for_one_without_a_cluster(
+    monkeypatch: pytest.MonkeyPatch, lost: bool, said: str
+) -> None:
+    monkeypatch.setattr(remote, "read_secret", lambda host, path: None)
+    transport = SimpleNamespace(is_active=lambda: not lost)
+    client = SimpleNamespace(get_transport=lambda: transport)
+    host: Any = SimpleNamespace(name="cp-1", connector=SimpleNamespace(client=client))
+    with pytest.raises(api.Trouble, match=f"^{said}$") as raised:
+        api.Api(host, HOME)
+    assert isinstance(raised.value, api.NotThere) is not lost
+
+
 def test_the_api_is_looked_for_where_the_living_cluster_has_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
