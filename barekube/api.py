@@ -33,7 +33,10 @@ silent: list[str] = []
 
 
 class Trouble(Exception):
-    """The API cannot be used; the message is a phrase that says why."""
+    """The API cannot be used; the message is a phrase that says why. `passes`: a machine that this
+    run still reaches has one that may come up."""
+
+    passes = False
 
 
 class NotThere(Trouble):
@@ -57,8 +60,7 @@ def passing(error: BaseException) -> bool:
     """Whether to ask again may help: a busy server, no answer, or an object that changed
     meanwhile."""
     if isinstance(error, Trouble):
-        # Where all have no cluster, none comes up either.
-        return bool(silent)
+        return error.passes
     if isinstance(error, ApiException):
         return error.status in (409, 429) or (error.status or 0) >= 500
     return isinstance(error, urllib3.exceptions.HTTPError)
@@ -156,6 +158,7 @@ def connect(cluster: Cluster, besides: str = "") -> Api:
     with _lock:
         phrases: list[str] = []
         bare: list[str] = []
+        passes = False
         silent.clear()
         for host in settings.control_plane_hosts():
             if host.name == besides:
@@ -178,8 +181,9 @@ def connect(cluster: Cluster, besides: str = "") -> Api:
             except Trouble as trouble:
                 phrases.append(str(trouble))
                 continue
-            except (OSError, SSHException) as error:
-                phrases.append(f"{host.name}: {error}")
+            except (OSError, SSHException) as no_channel:
+                phrases.append(f"{host.name}: {no_channel}")
+                passes = passes or not remote.lost(host)
                 continue
             lack = fresh.ready()
             if lack is None:
@@ -187,8 +191,11 @@ def connect(cluster: Cluster, besides: str = "") -> Api:
                 _opened[host.name] = fresh
                 return fresh
             phrases.append(f"{host.name}: {lack}")
+            passes = passes or not remote.lost(host)
         silent.extend(phrases if phrases != bare else [])
-        raise Trouble("; ".join(phrases) or "the inventory has no control plane")
+        error = Trouble("; ".join(phrases) or "the inventory has no control plane")
+        error.passes = passes
+        raise error
 
 
 def opened() -> Api | None:

@@ -13,7 +13,7 @@ from unittest.mock import MagicMock
 import pytest
 import yaml
 
-from barekube import api, remote
+from barekube import api, remote, settings
 from tests.unit.test_cluster import HOME
 
 _USE = """
@@ -85,9 +85,33 @@ def test_a_control_plane_that_lost_its_power_is_not_taken_for_one_without_a_clus
     transport = SimpleNamespace(is_active=lambda: not lost)
     client = SimpleNamespace(get_transport=lambda: transport)
     host: Any = SimpleNamespace(name="cp-1", connector=SimpleNamespace(client=client))
-    with pytest.raises(api.Trouble, match=f"^{said}$") as raised:
+    with pytest.raises(api.Trouble, match=f"^{said}$"):
         api.Api(host, HOME)
-    assert isinstance(raised.value, api.NotThere) is not lost
+
+
+@pytest.mark.parametrize(("lost", "passes"), [(True, False), (False, True)])
+def test_an_api_is_waited_for_only_where_its_machine_is_still_reached(
+    monkeypatch: pytest.MonkeyPatch, lost: bool, passes: bool
+) -> None:
+    host: Any = SimpleNamespace(name="cp-1")
+    starting = SimpleNamespace(ready=lambda: "its API does not answer")
+    monkeypatch.setattr(settings, "control_plane_hosts", lambda: [host])
+    monkeypatch.setattr(remote, "reach", lambda host: True)
+    monkeypatch.setattr(remote, "lost", lambda host: lost)
+    monkeypatch.setattr(api, "Api", lambda host, cluster: starting)
+    with pytest.raises(api.Trouble) as raised:
+        api.connect(HOME)
+    assert api.passing(raised.value) is passes
+
+
+def test_a_cluster_that_is_not_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    host: Any = SimpleNamespace(name="cp-1", connector=SimpleNamespace(client=None))
+    monkeypatch.setattr(settings, "control_plane_hosts", lambda: [host])
+    monkeypatch.setattr(remote, "reach", lambda host: True)
+    monkeypatch.setattr(remote, "read_secret", lambda host, path: None)
+    with pytest.raises(api.Trouble) as raised:
+        api.connect(HOME)
+    assert not api.passing(raised.value)
 
 
 def test_the_api_is_looked_for_where_the_living_cluster_has_it(
