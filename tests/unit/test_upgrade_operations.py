@@ -254,6 +254,37 @@ def test_a_board_that_is_left_out_does_not_stop_the_upgrade_half_way(
     assert (found, done.logs) == (said, logged)
 
 
+def test_a_node_that_only_has_to_be_let_back_loses_kubeadms_copies_first(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "lacking", lambda cluster, only: [Step.UNCORDON])
+    monkeypatch.setattr(operations, "now", lambda cluster: State(NEW, {}, {"cp-1": NEW}, NEW))
+    assert _beginnings(_on("w-1", operations.node, CLUSTER)) == [
+        "rm -rf /etc/kubernetes/tmp; sync'",
+        "let_back()",
+        "_await_ceph()",
+    ]
+
+
+def test_the_cluster_is_judged_once_a_machine_that_came_back_has_settled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = iter(["starting", "starting", None])
+    hosts = [SimpleNamespace(name="w-1")]
+
+    def ask(api: Any) -> State:  # noqa: ANN401
+        why = next(seen)
+        # One that is not in this run is not waited for.
+        return State(OLD, {}, {}, OLD, troubled={"w-2": "off"} | ({"w-1": why} if why else {}))
+
+    state = SimpleNamespace(is_executing=True, active_hosts=hosts)
+    monkeypatch.setattr(upgradable, "state", state)
+    monkeypatch.setattr(upgradable, "ask", ask)
+    monkeypatch.setattr(order, "time", SimpleNamespace(monotonic=lambda: 0, sleep=lambda _: None))
+    api: Any = None
+    assert upgradable._settled(api).troubled == {"w-2": "off"}
+
+
 def test_new_manifests_are_synced_while_kubeadm_works_and_no_longer(tmp_path: Path) -> None:
     stub = tmp_path / "bin/sync"
     stub.parent.mkdir()
