@@ -119,8 +119,8 @@ def bundles(file: str, values: Mapping[str, object]) -> dict[str, Mapping[str, o
         if is_group(group, value) and not is_misshapen(group, value):
             some |= {f"{file}, {group}": value[1]} if isinstance(value, tuple) else {}
             for entry in members(value):
-                if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], dict):
-                    some[f"{file}, {entry[0]}"] = entry[1]
+                name, own = _named(entry)
+                some |= {f"{file}, {name}": own} if isinstance(own, dict) else {}
     return {shown: own for shown, own in some.items() if "bundle_url" in own}
 
 
@@ -145,6 +145,11 @@ def members(value: object) -> list[object]:
     return list(inner) if isinstance(inner, list | tuple) else []
 
 
+def _named(entry: object) -> tuple[object, object]:
+    """The name and the data of a host as written, which may be of any shape."""
+    return entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, {})
+
+
 def inventory(file: str, values: Mapping[str, object]) -> tuple[dict[str, list[str]], list[str]]:
     """The groups (name to hosts' names) of an inventory file's names, and its problems."""
     groups: dict[str, list[str]] = {}
@@ -164,7 +169,7 @@ def inventory(file: str, values: Mapping[str, object]) -> tuple[dict[str, list[s
         if group not in GROUPS and (near := nearest(group, GROUPS)).startswith("; did"):
             problems.append(f"{file}: {group} is no group of barekube's{near}")
         for entry in members(value):
-            name, own = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, {})
+            name, own = _named(entry)
             # pyinfra stumbles over a host without a name.
             if not isinstance(name, str) or not name or not isinstance(own, dict):
                 problems.append(

@@ -16,7 +16,7 @@ from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster, Node
 from barekube.facts.machine import Found
 from barekube.operations import etcd, files
-from barekube.operations.order import changing, refuse
+from barekube.operations.order import changing, refuse, syncing
 from barekube.text import TextFile, changes
 
 CONFIG = "/run/barekube/kubeadm.yaml"
@@ -77,10 +77,7 @@ def policy_and_key(cluster: Cluster, looked: Found, key: str | None) -> list[Str
 
 # etcd must not count on a member whose keys and manifest a power cut can still take: what kubeadm
 # writes is on the disk a second later, long before the new member gets its vote.
-_SYNCING = (
-    "while kill -0 $$; do sync -f /etc/kubernetes /var/lib/kubelet || true; sleep 1; done"
-    " </dev/null >/dev/null 2>&1 9>&- &"
-)
+_SYNCING = syncing("-f /etc/kubernetes /var/lib/kubelet", 1)
 # Without admin.conf, or reset would ask the API server that is half made here. What etcd had may
 # be looked at later; only the cluster's own members count.
 _UNDO = (

@@ -83,7 +83,7 @@ def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
     if api is None:
         return
     wanted = wanted_of(cluster)
-    there = _stored(api, living.CLUSTER)
+    there = as_stored(api, living.CLUSTER)
     if wrong := _fixed(api, cluster, wanted[living.CLUSTER], *there):
         yield from refuse(*wrong)
         return
@@ -94,7 +94,7 @@ def _cluster_settings(cluster: Cluster) -> Generator[PyinfraCommand]:
     todo: dict[living.Document, bool] = {}
     said = []
     for document, values in wanted.items():
-        stored, noted = there if document is living.CLUSTER else _stored(api, document)
+        stored, noted = there if document is living.CLUSTER else as_stored(api, document)
         title = f"ConfigMap kube-system/{document.config_map}"
         diff = living.difference(title, values, stored, noted)
         if diff is None:
@@ -142,7 +142,8 @@ def _fixed(
     return result
 
 
-def _stored(api: Api, document: living.Document) -> tuple[str, str | None]:
+def as_stored(api: Api, document: living.Document) -> tuple[str, str | None]:
+    """What one of kubeadm's ConfigMaps says, and our annotation on it."""
     there = api.core.read_namespaced_config_map(document.config_map, "kube-system")
     return there.data[document.key], (there.metadata.annotations or {}).get(living.ANNOTATION)
 
@@ -157,7 +158,7 @@ def _note(
 ) -> bool:
     """Keep what was wanted and what kubeadm made of it; kube-proxy reads its own `anew`."""
     api = cluster_api.connect(cluster)
-    stored, _ = _stored(api, document)
+    stored, _ = as_stored(api, document)
     patch = {"metadata": {"annotations": {living.ANNOTATION: living.note(wanted, stored)}}}
     api.core.patch_namespaced_config_map(document.config_map, "kube-system", patch)
     if document is not living.PROXY or not anew:
@@ -301,7 +302,7 @@ def _kubelet(cluster: Cluster) -> Generator[PyinfraCommand]:
             yield from refuse(f"{KUBELET_FILE} cannot be read; run deploys/{stage}.py first")
         return
     wanted = kubeadm_config.kubelet_configuration(cluster)
-    stored, noted = _stored(api, living.KUBELET)
+    stored, noted = as_stored(api, living.KUBELET)
     if living.difference("", wanted, stored, noted) and not to_come("control_plane"):
         yield from refuse(
             "the cluster has not got group_data's settings of kubelets yet; run"

@@ -213,6 +213,15 @@ def alone(script: str) -> str:
     return lock + script
 
 
+def syncing(paths: str, seconds: float) -> str:
+    """The beginning of a script for `changing`: until that ends, `sync` writes `paths` (its words)
+    to the disk every so many seconds."""
+    return (
+        f"while kill -0 $$; do sync {paths} || true; sleep {seconds}; done"
+        " </dev/null >/dev/null 2>&1 9>&- &"
+    )
+
+
 def changing(script: str, stdin: str | None = None) -> StringCommand:
     """A command that changes the host, alone on it. `script` is run by sh -ec."""
     whole = alone(script)

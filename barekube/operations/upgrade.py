@@ -14,8 +14,8 @@ from barekube.cluster import Cluster
 from barekube.facts.upgrade import ETCDCTL, RemainsFact
 from barekube.operations import packages, roll, units
 from barekube.operations.joins import CONFIG, TAKE_CONFIG
-from barekube.operations.living import wanted_of
-from barekube.operations.order import answering, changing, persistently, refuse, wait
+from barekube.operations.living import as_stored, wanted_of
+from barekube.operations.order import answering, changing, persistently, refuse, syncing, wait
 from barekube.operations.upgradable import ask, found_packages, lacking, looked, now
 from barekube.upgrade import Step
 
@@ -24,10 +24,7 @@ _DOCUMENTS = (living.CLUSTER, living.KUBELET, living.PROXY)
 _SERVERS = (Step.KUBEADM, Step.APPLY, Step.NODE)
 # kubeadm renames its new manifests without syncing them. A newer etcd makes its data its own within
 # seconds of that, and no older one starts on them: its manifest has to be on the disk before.
-_SYNCING = (
-    "while kill -0 $$; do sync /etc/kubernetes/manifests/*.yaml || true; sleep 0.5; done"
-    " </dev/null >/dev/null 2>&1 9>&- &"
-)
+_SYNCING = syncing("/etc/kubernetes/manifests/*.yaml", 0.5)
 
 
 @operation()
@@ -170,19 +167,14 @@ _Stored = dict[living.Document, tuple[str, str | None]]
 def _left_unnoted(cluster: Cluster) -> _Stored | None:
     """What kubeadm's ConfigMaps say, where it has written them and the run was cut off before our
     notes were back on them; None where nothing of that is to be done."""
-    stored = persistently(lambda: _stored(cluster_api.connect(cluster)))
+    there = persistently(lambda: _stored(cluster_api.connect(cluster)))
     wanted = wanted_of(cluster)
-    lost = [each for each, (_, noted) in stored.items() if noted is None]
-    return stored if any(living.adopted(wanted[each], stored[each][0]) for each in lost) else None
+    lost = [each for each, (_, noted) in there.items() if noted is None]
+    return there if any(living.adopted(wanted[each], there[each][0]) for each in lost) else None
 
 
 def _stored(api: Api) -> _Stored:
-    result = {}
-    for document in _DOCUMENTS:
-        there = api.core.read_namespaced_config_map(document.config_map, "kube-system")
-        noted = (there.metadata.annotations or {}).get(living.ANNOTATION)
-        result[document] = there.data[document.key], noted
-    return result
+    return {document: as_stored(api, document) for document in _DOCUMENTS}
 
 
 def _annotate(state: State, host: Host, cluster: Cluster, before: _Stored) -> bool:

@@ -151,11 +151,16 @@ def test_a_step_goes_on_though_the_api_server_is_started_anew_at_each_of_its_loo
     assert "install kubeadm" in _beginnings(done)
 
 
+def _index(kept: list[str]) -> str:
+    """What a bundle tells of an image that it has for these architectures, in base64."""
+    platforms = [{"platform": {"os": "linux", "architecture": each}} for each in kept]
+    return b64encode(json.dumps({"manifests": platforms}).encode()).decode()
+
+
 def _bundle_of(kept: list[str], offered: list[str]) -> list[str]:
     """What is found on a 32-bit board whose bundle has these architectures of every image."""
     state = State(OLD, {"w-1": OLD}, {}, OLD, architectures={"w-1": "arm"})
-    platforms = [{"platform": {"os": "linux", "architecture": each}} for each in kept]
-    index = b64encode(json.dumps({"manifests": platforms}).encode()).decode()
+    index = _index(kept)
     bundle = "https://192.0.2.9:8443"
     urls = [parts.index(bundle, image) for image in parts.images(NEW, (), control_plane=False)]
     data = {
@@ -231,8 +236,7 @@ def test_a_board_that_is_left_out_does_not_stop_the_upgrade_half_way(
 ) -> None:
     url = "https://192.0.2.9:8443"
     image = parts.index(url, f"registry.k8s.io/kube-proxy:v{NEW}")
-    platforms = [{"platform": {"os": "linux", "architecture": each}} for each in kept]
-    index = b64encode(json.dumps({"manifests": platforms}).encode()).decode()
+    index = _index(kept)
     answer = [f"silent {url}/v2/", f"silent {image}"] if silent else [f"text {image} {index}"]
     board = SimpleNamespace(bundle_url=url, bundle_ca="/dev/null")
     online = SimpleNamespace(bundle_url=None, bundle_ca=None)
