@@ -1,11 +1,15 @@
 """A worker's own way to the API: a static pod with a TCP proxy on loopback, which the API's name
-leads to (barekube/hosts_file.py) and which asks every control plane all the time whether it lives.
+leads to (barekube/hosts_file.py), and which asks every second of each control plane if it is well.
 
 The addresses of all control planes in /etc/hosts would do while these answer or refuse. One that
 lost its power does neither: whoever has it first in his list waits there at every new connection,
-longer than a client's 10 s. A control plane needs no proxy: its API server is on its loopback, and
-refuses at once when it is down. With one control plane there is nothing to choose.
+longer than a client's 10 s. And one whose etcd is away, as in an upgrade, accepts everybody and
+lets him wait; one that has just started refuses what it will allow in a moment. So the proxy is
+HAProxy, which can ask for /readyz by TLS. A control plane needs none: its API server is on its
+loopback. With one control plane there is nothing to choose.
 """
+
+import hashlib
 
 from barekube import kubeadm_config, versions
 from barekube.cluster import Cluster
@@ -15,52 +19,69 @@ from barekube.text import TextFile
 NAME = "barekube-api"
 MANIFEST = f"/etc/kubernetes/manifests/{NAME}.yaml"
 _DIRECTORY = f"/etc/kubernetes/{NAME}"
-CONTROL_PLANES = f"{_DIRECTORY}/control-planes.yaml"
+CONFIGURATION = f"{_DIRECTORY}/haproxy.cfg"
 _HEADER = "# Written by barekube, deploys/workers.py.\n"
+# The 4 h are those after which kubelet ends an idle `kubectl exec`. Where no server is thought
+# well, all are tried: what is wrong may be no more than what is asked for.
+_RULES = """\
+global
+    maxconn 2000
+    log stdout format raw local0 notice
+
+defaults
+    mode tcp
+    log global
+    balance roundrobin
+    option redispatch 1
+    option allbackups
+    retries 3
+    timeout connect 2s
+    timeout check 1s
+    timeout client 4h
+    timeout server 4h
+
+"""
+# One that is not well is out after 3.5 s at most, and with it whoever waits there, who then tries
+# again elsewhere. 401: an API server that nobody may ask without a name is well while it answers.
+# The certificate is for the clients to look at: each has the cluster's CA.
+_CHECK = """\
+    option httpchk
+    http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host {name}
+    http-check expect rstatus ^(200|401)$
+    default-server inter 1s fastinter 500ms fall 2 rise 2 on-marked-down shutdown-sessions
+"""
 
 
 def files(cluster: Cluster) -> list[TextFile]:
     """Those of a worker, the proxy's configuration first; none where there is one control plane.
 
-    Further control planes change the configuration only, which the proxy reads anew by itself.
+    Further control planes change both, so that kubelet starts the proxy anew.
     """
     if len(cluster.control_planes) < 2:
         return []
+    configuration = _HEADER + _configuration(cluster)
+    pod = _pod(hashlib.sha256(configuration.encode()).hexdigest())
     return [
-        TextFile(CONTROL_PLANES, _HEADER + kubeadm_config.dump(_control_planes(cluster))),
-        TextFile(MANIFEST, _HEADER + kubeadm_config.dump(_pod(cluster)), mode="600"),
+        TextFile(CONFIGURATION, configuration),
+        TextFile(MANIFEST, _HEADER + kubeadm_config.dump(pod), mode="600"),
     ]
 
 
-def _control_planes(cluster: Cluster) -> Object:
-    servers = [{"address": f"{m.address}:{cluster.api_port}"} for m in cluster.control_planes]
-    balancer: Object = {
-        "servers": servers,
-        "serversTransport": "api",
-        # A dead one is out after 4 s at most, so that a client's second try, after its 10 s, does
-        # not meet it. One that came back is looked at less often: its API server listens a moment
-        # before it knows who may do what, and refuses until then; a second try goes to the next.
-        "healthCheck": {"interval": "2s", "timeout": "2s", "unhealthyInterval": "10s"},
-    }
-    return {
-        "tcp": {
-            "routers": {"api": {"entryPoints": ["api"], "rule": "HostSNI(`*`)", "service": "api"}},
-            "services": {"api": {"loadBalancer": balancer}},
-            "serversTransports": {"api": {"dialTimeout": "3s"}},
-        }
-    }
+def _configuration(cluster: Cluster) -> str:
+    port = cluster.api_port
+    servers = [f"{each.name} {each.address}:{port}" for each in cluster.control_planes]
+    lines = [f"    server {each} check check-ssl verify none\n" for each in servers]
+    lines += [f"    server unchecked-{each} backup\n" for each in servers]
+    head = f"listen api\n    bind 127.0.0.1:{port}\n"
+    return _RULES + head + _CHECK.format(name=cluster.api_name) + "".join(lines)
 
 
-def _pod(cluster: Cluster) -> Object:
+def _pod(digest: str) -> Object:
     container: Object = {
         "name": "proxy",
-        "image": versions.IMAGES["traefik"],
-        "command": [
-            "/usr/local/bin/traefik",
-            f"--entryPoints.api.address=127.0.0.1:{cluster.api_port}",
-            f"--providers.file.filename={CONTROL_PLANES}",
-        ],
-        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
+        "image": versions.IMAGES["haproxy"],
+        "command": ["haproxy", "-db", "-f", CONFIGURATION],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -71,7 +92,12 @@ def _pod(cluster: Cluster) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": NAME, "namespace": "kube-system", "labels": {"app": NAME}},
+        "metadata": {
+            "name": NAME,
+            "namespace": "kube-system",
+            "labels": {"app": NAME},
+            "annotations": {"barekube/configuration": digest},
+        },
         "spec": {
             "hostNetwork": True,
             "priorityClassName": "system-node-critical",
@@ -82,6 +108,8 @@ def _pod(cluster: Cluster) -> Object:
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [container],
+            # Its connections are watches that never end by themselves.
+            "terminationGracePeriodSeconds": 1,
             # The directory, not the file: a file that is replaced would stay the old one in there.
             "volumes": [{"name": "config", "hostPath": {"path": _DIRECTORY, "type": "Directory"}}],
         },

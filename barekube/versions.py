@@ -16,6 +16,8 @@ TRAEFIK: Final = "3.7.9"
 # Upstream's program for network tests: test/images/agnhost/VERSION in Kubernetes' source.
 AGNHOST: Final = "2.66.1"
 BUSYBOX: Final = "1.37.0"
+# What Debian 13 carries, with later fixes: a bundle takes it from there.
+HAPROXY: Final = "3.0.11"
 
 # The release that upgrades are tried from, with what its kubeadm wants. A bundle has it on demand.
 FORMER: Final = {"kubernetes": "1.36.3", "etcd": "3.6.8", "coredns": "1.14.2"}
@@ -39,6 +41,7 @@ IMAGES: Final = {
     "traefik": f"docker.io/library/traefik:v{TRAEFIK}",
     "agnhost": f"registry.k8s.io/e2e-test-images/agnhost:{AGNHOST}",
     "busybox": f"docker.io/library/busybox:{BUSYBOX}",
+    "haproxy": f"docker.io/library/haproxy:{HAPROXY}",
 }
 
 # What `uname -m` prints -> what Kubernetes and Go call it.
@@ -85,7 +88,7 @@ SOURCES: Final = {
     },
     **{
         IMAGES[name].rpartition(":")[0]: Sources(_ALL, _ALL)
-        for name in ("coredns", "traefik", "busybox")
+        for name in ("coredns", "traefik", "busybox", "haproxy")
     },
     "docker.io/rajchaudhuri/weave-kube": Sources(_ALL),
     "docker.io/rajchaudhuri/weave-npc": Sources(_ALL),

@@ -243,27 +243,29 @@ class Builder:
 
     def _debs(self, image: Image, arch: str) -> dict[Path, str]:
         """The Debian packages that an image is made of, with their digests."""
-        packaged = image.component == debian.BUSYBOX
-        if not (packaged or image.iptables or image.certificates):
+        version = debian.PACKAGED.get(image.component)
+        if not (version or image.iptables or image.certificates):
             return {}
-        release = debian.BUSYBOX_RELEASE if packaged else debian.IMAGE_RELEASE
+        release = debian.PACKAGED_RELEASE if version else debian.IMAGE_RELEASE
         system = self._entry(release, arch)
-        debs = {
+        own = [name for name in system.files if name.startswith(f"{image.component}_{version}")]
+        if version and not own:
+            tag = image.name.rpartition(":")[2]
+            raise BundleError(f"{release} has no {image.component} {tag}")
+        needed = system.notes["image"] if image.iptables or image.libraries else ()
+        return {
             system.path(name): digest
             for name, digest in system.files.items()
-            if (image.iptables and name in system.notes["image"])
+            if name in own
+            or (name in needed and (image.iptables or name.startswith(("lib", "zlib"))))
             or (image.certificates and name.startswith("ca-certificates_"))
-            or (packaged and name.startswith(f"{debian.BUSYBOX}_1%3a{versions.BUSYBOX}-"))
         }
-        if packaged and not debs:
-            raise BundleError(f"{release} has no {debian.BUSYBOX} {versions.BUSYBOX}")
-        return debs
 
     def _image(self, name: str, image: Image, arch: str) -> Done:
         debs = self._debs(image, arch)
         programs: dict[str, Path] = {}
         digests: dict[str, str] = {}
-        if image.component != debian.BUSYBOX:
+        if image.component not in debian.PACKAGED:
             component = self._entry(image.component, arch)
             digests = component.files
             programs = {program: component.path(program) for program in digests}

@@ -39,9 +39,14 @@ DEPENDENCIES: Final = ("libseccomp2", "mount", "util-linux")
 # What kube-proxy's image is made of, and the release that packages in images are taken from.
 PROXY_PACKAGES: Final = ("iptables", "nftables", "conntrack", "kmod")
 IMAGE_RELEASE: Final = "bookworm"
-# What busybox's image is made of, and the release that has it in upstream's version.
+# What the images of the same programs are made of, and the release that has them in the version of
+# the image's tag.
 BUSYBOX: Final = "busybox-static"
-BUSYBOX_RELEASE: Final = "trixie"
+HAPROXY: Final = "haproxy"
+PACKAGED: Final = {BUSYBOX: f"1%3a{versions.BUSYBOX}-", HAPROXY: f"{versions.HAPROXY}-"}
+PACKAGED_RELEASE: Final = "trixie"
+# Whose dependencies go into an image too.
+_IN_IMAGES: Final = {IMAGE_RELEASE: PROXY_PACKAGES, PACKAGED_RELEASE: (HAPROXY,)}
 
 _SOURCES: Final = Path("/etc/apt")
 _KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -149,14 +154,14 @@ def configuration(directory: Path, arch: str) -> str:
 
 
 def _packages(release: str, arch: str) -> list[str]:
-    image = [BUSYBOX] if release == BUSYBOX_RELEASE else []
+    image = PACKAGED if release == PACKAGED_RELEASE else []
     library = [cross.LIBRARY] if release == IMAGE_RELEASE and arch != cross.native() else []
     return [*HOST_PACKAGES, *DEPENDENCIES, *image, *library]
 
 
 def entry(release: str, arch: str, paths: Paths) -> Entry:
     """Where the packages of a release are cached."""
-    key = key_of(packages=_packages(release, arch), image=PROXY_PACKAGES)
+    key = key_of(packages=_packages(release, arch), image=_IN_IMAGES[release])
     return Entry(paths.cache / "debian" / f"{release}-{arch}-{key}")
 
 
@@ -214,7 +219,7 @@ def fetch(release: str, arch: str, paths: Paths) -> Entry:
     _update(what, env)
     install = ["apt-get", "-q", "-y", "install"]
     # Simulated before the download: afterwards apt would still list the same.
-    said = run([*install, "--simulate", *PROXY_PACKAGES], what=what, env=env)
+    said = run([*install, "--simulate", *_IN_IMAGES[release]], what=what, env=env)
     closure = set(re.findall(r"^Inst (\S+)", said, re.MULTILINE))
     run([*install, "--download-only", *_packages(release, arch)], what=what, env=env)
     archives = work / "cache/archives"

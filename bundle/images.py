@@ -1,5 +1,6 @@
 """What is in the images: upstream's names, program paths, users and entry points."""
 
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -59,6 +60,8 @@ class Image:
     iptables: bool = False
     # Does it hold the authorities that Debian trusts?
     certificates: bool = False
+    # Does it hold the libraries that its Debian package asks for?
+    libraries: bool = False
     # Further names of busybox, which picks what it does by the name it is called by.
     applets: tuple[str, ...] = ()
     # What upstream's image has and this one has not.
@@ -130,6 +133,14 @@ IMAGES: Final = (
         applets=("httpd", "sh", "timeout", "wget"),
         lacks="names but httpd, sh, timeout and wget",
     ),
+    Image(
+        versions.IMAGES["haproxy"],
+        debian.HAPROXY,
+        {"/usr/local/sbin/haproxy": "usr/sbin/haproxy"},
+        "/usr/local/sbin/haproxy",
+        libraries=True,
+        lacks="shell",
+    ),
 )
 
 
@@ -169,6 +180,18 @@ def _certificates(root: Path) -> dict[str, Node]:
     return {"etc/ssl/certs/ca-certificates.crt": Node(b"".join(x.read_bytes() for x in found))}
 
 
+def _libraries(root: Path) -> dict[str, Node]:
+    """The shared libraries of unpacked packages, with the links by which programs name their
+    loader; on a machine base-files has those."""
+    tree = {
+        name: node
+        for name, node in oci.read_tree(root).items()
+        if re.match(r"usr/lib(64/|/[^/]+-linux-[^/]+/|/ld-)", name) and "/gconv/" not in name
+    }
+    tops = {name.split("/")[1] for name in tree}
+    return {**tree, **{top: Node(link=f"usr/{top}") for top in tops}}
+
+
 def make(
     image: Image, arch: str, programs: Mapping[str, Path], debs: list[Path], paths: Paths, key: str
 ) -> Part:
@@ -181,6 +204,8 @@ def make(
             run(["dpkg-deb", "-x", deb, root], what=f"unpacking {deb.name}")
         if image.iptables:
             tree = {**_iptables(root), **tree}
+        if image.libraries:
+            tree |= _libraries(root)
         if image.certificates:
             tree |= _certificates(root)
         for path, program in image.programs.items():

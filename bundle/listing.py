@@ -27,6 +27,7 @@ _WITHOUT: Final = {
     "traefik": "Ingress",
     "agnhost": "test of the network between pods",
     "busybox": "page that shows the pod network",
+    "haproxy": "way of workers to several control planes",
 }
 
 

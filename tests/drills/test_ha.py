@@ -46,15 +46,15 @@ def _pyinfra(extra: str, *words: str) -> Run:
     return run_pyinfra([*PYINFRA, *words], extra)
 
 
-def _members() -> list[str]:
-    """etcd's members as its own program lists them on cp-1, each with whether it answers."""
+def _members(on: str = "cp-1") -> list[str]:
+    """etcd's members as its own program lists them on a host, each with whether it answers."""
     pki = "/etc/kubernetes/pki/etcd"
     ctl = (
         "crictl exec $(crictl ps -q --name '^etcd$') etcdctl --endpoints https://127.0.0.1:2379"
         f" --cacert {pki}/ca.crt --cert {pki}/healthcheck-client.crt"
         f" --key {pki}/healthcheck-client.key"
     )
-    listed = ssh("cp-1", f"{ctl} member list; {ctl} endpoint health --cluster 2>&1 || true")
+    listed = ssh(on, f"{ctl} member list; {ctl} endpoint health --cluster 2>&1 || true")
     return listed.splitlines()
 
 

@@ -250,10 +250,19 @@ def test_an_added_image_stays_when_the_bundle_is_built_again(
     assert blob.exists()
 
 
-def test_busybox_is_of_the_version_of_its_tag_or_not_made(paths: Paths) -> None:
-    (image,) = (image for image in images.IMAGES if image.name == versions.IMAGES["busybox"])
-    for version in (versions.BUSYBOX, "1.38.0"):
-        name = f"busybox-static_1%3a{version}-6_amd64.deb"
+@pytest.mark.parametrize(
+    ("program", "package", "tag", "of"),
+    [
+        ("busybox", "busybox-static", versions.BUSYBOX, "1%3a{}-6"),
+        ("haproxy", "haproxy", versions.HAPROXY, "{}-1+deb13u5"),
+    ],
+)
+def test_what_debian_has_is_of_the_version_of_its_tag_or_not_made(
+    paths: Paths, program: str, package: str, tag: str, of: str
+) -> None:
+    (image,) = (image for image in images.IMAGES if image.name == versions.IMAGES[program])
+    for version in (tag, "9.0.0"):
+        name = f"{package}_{of.format(version)}_amd64.deb"
         packages = paths.cache / version
         packages.mkdir()
         (packages / name).write_text("deb")
@@ -261,10 +270,10 @@ def test_busybox_is_of_the_version_of_its_tag_or_not_made(paths: Paths) -> None:
         entry.fill(packages, [name], {"image": []})
         builder = Builder(paths, ["amd64"], former=False)
         builder._entries["trixie", "amd64"] = entry
-        if version == versions.BUSYBOX:
+        if version == tag:
             assert [deb.name for deb in builder._debs(image, "amd64")] == [name]
         else:
-            with pytest.raises(BundleError, match=r"^trixie has no busybox-static 1\.37\.0$"):
+            with pytest.raises(BundleError, match=f"^trixie has no {package} {tag}$"):
                 builder._debs(image, "amd64")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from barekube import versions
-from bundle import aptrepo, cross, golang, images, packages, pin
+from bundle import aptrepo, cross, debian, golang, images, packages, pin
 from bundle.components import (
     CNI,
     COMPONENTS,
@@ -164,8 +164,7 @@ def made_image(image: images.Image, debs: list[Path], top: Path) -> tuple[dict[s
     paths = Paths(top / "cache", top / "bundle")
     paths.make()
     (top / "program").touch()
-    # Busybox is in its package.
-    of_component = () if image.applets else image.programs.values()
+    of_component = () if image.component in debian.PACKAGED else image.programs.values()
     programs = dict.fromkeys(of_component, top / "program")
     part = images.make(image, "amd64", programs, debs, paths, "key")
     blobs = [(paths.bundle / file) for file in part.files]
@@ -221,6 +220,37 @@ def test_traefik_trusts_the_authorities_that_debian_does(tmp_path: Path) -> None
         found = tar.extractfile("etc/ssl/certs/ca-certificates.crt")
         assert found and found.read() == b"a\nb\n"
         assert not [name for name in tar.getnames() if name.startswith("usr/share")]
+
+
+def test_haproxys_image_has_the_program_with_its_libraries_and_no_more(tmp_path: Path) -> None:
+    tree = tmp_path / "deb"
+    for name in (
+        "usr/sbin/haproxy",
+        "usr/sbin/other",
+        "usr/lib64/ld-linux-x86-64.so.2",
+        "usr/lib/x86_64-linux-gnu/libc.so.6",
+        "usr/lib/x86_64-linux-gnu/gconv/UTF-16.so",
+        "usr/lib/systemd/system/haproxy.service",
+        "etc/haproxy/haproxy.cfg",
+    ):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(name)
+    deb = packed(tree, "haproxy", tmp_path)
+    config, layer = made_image(image_named("haproxy"), [deb], tmp_path)
+    assert config["Entrypoint"] == ["/usr/local/sbin/haproxy"]
+    with tarfile.open(layer) as tar:
+        program = tar.extractfile("usr/local/sbin/haproxy")
+        assert program and program.read() == b"usr/sbin/haproxy"
+        assert {tar.getmember(name).linkname for name in ("lib", "lib64")} == {
+            "usr/lib",
+            "usr/lib64",
+        }
+        files = {each.name for each in tar.getmembers() if each.isfile()}
+    assert {name for name in files if name.startswith("usr/")} == {
+        "usr/local/sbin/haproxy",
+        "usr/lib64/ld-linux-x86-64.so.2",
+        "usr/lib/x86_64-linux-gnu/libc.so.6",
+    }
 
 
 def test_packages_have_upstreams_names_versions_and_files() -> None:

@@ -1,0 +1,125 @@
+"""The first of three control planes leaves and joins again, then dies and is replaced; by name.
+
+    .venv/bin/python -m pytest tests/drills/test_first_leaves.py -s
+
+On the lab, which it takes down first. Clients write through a worker's proxy meanwhile.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from kubernetes import client as k8s
+
+from lab.disks import root_disk
+from lab.hosts import load
+from tests.drills.test_ha import MASTERS, Client, _await_all, _members, _pyinfra, through_worker
+from tests.lab.recorder import run_lab, ssh
+
+__all__ = ["through_worker"]
+
+EXTRA = ",".join(MASTERS[1:])
+FIRST, SECOND = MASTERS[:2]
+_KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[str]:
+    """The lab with three control planes, made by one run; the uid of its cluster."""
+    run_lab("down")
+    run_lab("up")
+    run_lab("up", *MASTERS[1:])
+    run = _pyinfra(EXTRA, "deploys/site.py", "-y")
+    assert run.status == 0, run.text[-6000:]
+    print(f"\nsite.py with three control planes: {run.seconds:.0f} s", flush=True)
+    yield _uid()
+    run_lab("down")
+
+
+def _kubectl(words: str) -> str:
+    return ssh(SECOND, f"{_KUBECTL} {words}")
+
+
+def _uid() -> str:
+    """Another one would be another cluster."""
+    return _kubectl("get namespace kube-system -o jsonpath={.metadata.uid}")
+
+
+def _nodes() -> list[str]:
+    return _kubectl("get nodes -o jsonpath={.items[*].metadata.name}").split()
+
+
+@contextmanager
+def _counting() -> Iterator[list[Client]]:
+    config_map = k8s.V1ConfigMap(metadata=k8s.V1ObjectMeta(name="ha-drill"), data={})
+    clients = [Client(keeps=True), Client(keeps=False)]
+    clients[0]._new().create_namespaced_config_map("default", config_map)
+    for each in clients:
+        each.start()
+    try:
+        yield clients
+    finally:
+        for each in clients:
+            each.stop()
+        clients[0]._new().delete_namespaced_config_map("ha-drill", "default")
+
+
+def _is_out() -> None:
+    assert FIRST not in _nodes()
+    members = _members(SECOND)
+    assert len([line for line in members if ", started, " in line]) == 2, members
+    assert len([line for line in members if "is healthy" in line]) == 2, members
+    holder = _kubectl("get lease barekube -n kube-system -o jsonpath={.spec.holderIdentity}")
+    assert holder == "", "the run that removed it holds the Lease still"
+
+
+def _is_back(uid: str) -> None:
+    _await_all()
+    assert _uid() == uid
+    assert set(MASTERS) <= set(_nodes())
+    members = _members(FIRST)
+    assert len([line for line in members if "is healthy" in line]) == 3, members
+    again = _pyinfra(EXTRA, "deploys/site.py", "--dry", "--json")
+    assert again.status == 0, again.text[-6000:]
+    assert again.would_change() == {}
+
+
+def test_the_first_control_plane_leaves_and_joins_again_and_no_call_fails(
+    three: str, through_worker: None
+) -> None:
+    with _counting() as clients:
+        gone = _pyinfra(EXTRA, "deploys/remove_node.py", "-y", "--data", f"node={FIRST}")
+        print(f"\n{FIRST} left: {gone.seconds:.0f} s, status {gone.status}", flush=True)
+        assert gone.status == 0, gone.text[-8000:]
+        _is_out()
+        left = ssh(FIRST, "ls -d /etc/kubernetes /var/lib/etcd /var/lib/kubelet 2>/dev/null; true")
+        assert left == ""
+        back = _pyinfra(EXTRA, "deploys/site.py", "-y")
+        print(f"{FIRST} joined: {back.seconds:.0f} s, status {back.status}", flush=True)
+        assert back.status == 0, back.text[-8000:]
+        _is_back(three)
+    assert [each.failed for each in clients] == [[], []]
+    assert all(each.calls > gone.seconds for each in clients), "the clients have slept"
+
+
+def test_a_dead_first_control_plane_goes_and_a_fresh_machine_takes_its_name(
+    three: str, through_worker: None
+) -> None:
+    with _counting() as clients:
+        run_lab("power-off", FIRST)
+        time.sleep(60)
+        gone = _pyinfra(EXTRA, "deploys/remove_node.py", "-y", "--data", f"node={FIRST}")
+        print(f"\ndead {FIRST} left: {gone.seconds:.0f} s, status {gone.status}", flush=True)
+        assert gone.status == 0, gone.text[-8000:]
+        _is_out()
+        # Another machine: a disk, a machine-id and host keys of its own.
+        root_disk(load().host(FIRST)).unlink()
+        run_lab("up", FIRST)
+        back = _pyinfra(EXTRA, "deploys/site.py", "-y")
+        print(f"a fresh {FIRST} joined: {back.seconds:.0f} s, status {back.status}", flush=True)
+        assert back.status == 0, back.text[-8000:]
+        _is_back(three)
+    assert [each.failed for each in clients] == [[], []]
+    seen = _pyinfra(EXTRA, "deploys/verify.py", "-y")
+    assert seen.status == 0, seen.text[-6000:]
