@@ -9,8 +9,6 @@ HAProxy, which can ask for /readyz by TLS. A control plane needs none: its API s
 loopback. With one control plane there is nothing to choose.
 """
 
-import hashlib
-
 from barekube import kubeadm_config, versions
 from barekube.cluster import Cluster
 from barekube.kubeadm_config import Object
@@ -20,12 +18,13 @@ NAME = "barekube-api"
 MANIFEST = f"/etc/kubernetes/manifests/{NAME}.yaml"
 _DIRECTORY = f"/etc/kubernetes/{NAME}"
 CONFIGURATION = f"{_DIRECTORY}/haproxy.cfg"
+_IMAGE = versions.IMAGES["haproxy"]
 _HEADER = "# Written by barekube, deploys/workers.py.\n"
 # The 4 h are those after which kubelet ends an idle `kubectl exec`. Where no server is thought
 # well, all are tried: what is wrong may be no more than what is asked for.
 _RULES = """\
 global
-    maxconn 2000
+    maxconn 400
     log stdout format raw local0 notice
 
 defaults
@@ -41,29 +40,48 @@ defaults
     timeout server 4h
 
 """
-# One that is not well is out after 4.2 s at most, and with it whoever waits there, who then tries
-# again elsewhere. 401: an API server that nobody may ask without a name is well while it answers.
-# The certificate is for the clients to look at: each has the cluster's CA.
+# One that still shakes hands is out 4.2 s after it was well, and with it whoever waits there, who
+# then tries again elsewhere. 401: an API server that nobody may ask without a name is well while it
+# answers. The certificate is for the clients to look at: each has the cluster's CA.
 _CHECK = """\
     option httpchk
     http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host {name}
     http-check expect rstatus ^(200|401)$
-    default-server inter 1s fastinter 200ms fall 2 rise 2 on-marked-down shutdown-sessions
+    default-server inter 1s fastinter 200ms fall 2 rise 2
+    default-server on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions
 """
 
 
-def files(cluster: Cluster) -> list[TextFile]:
-    """Those of a worker, the proxy's configuration first; none where there is one control plane.
+def images(cluster: Cluster, name: str) -> tuple[str, ...]:
+    """The images by which a host reaches the API."""
+    worker = not cluster.node(name).control_plane
+    return (_IMAGE,) if worker and len(cluster.control_planes) > 1 else ()
 
-    Further control planes change both, so that kubelet starts the proxy anew.
+
+def listens(port: int) -> str:
+    """A script that fails where nobody listens on loopback at `port`.
+
+    The kernel writes addresses as the machine does, and all of ours are little-endian.
     """
+    return f"grep -q ' 0100007F:{port:04X} 00000000:0000 0A ' /proc/net/tcp"
+
+
+# Before a proxy that runs is ended: without the next one's image there would be none.
+PULL = f"crictl pull {_IMAGE} >/dev/null"
+# kubelet starts it again, and it reads its configuration.
+RESTART = (
+    f"crictl pods -q --state ready --name '^{NAME}-' | xargs -rn 1 crictl ps -q --pod"
+    " | xargs -r crictl stop >/dev/null"
+)
+
+
+def files(cluster: Cluster) -> list[TextFile]:
+    """Those of a worker, the proxy's configuration first; none where there is one control plane."""
     if len(cluster.control_planes) < 2:
         return []
-    configuration = _HEADER + _configuration(cluster)
-    pod = _pod(hashlib.sha256(configuration.encode()).hexdigest())
     return [
-        TextFile(CONFIGURATION, configuration),
-        TextFile(MANIFEST, _HEADER + kubeadm_config.dump(pod), mode="600"),
+        TextFile(CONFIGURATION, _HEADER + _configuration(cluster)),
+        TextFile(MANIFEST, _HEADER + kubeadm_config.dump(_pod()), mode="600"),
     ]
 
 
@@ -71,15 +89,15 @@ def _configuration(cluster: Cluster) -> str:
     port = cluster.api_port
     servers = [f"{each.name} {each.address}:{port}" for each in cluster.control_planes]
     lines = [f"    server {each} check check-ssl verify none\n" for each in servers]
-    lines += [f"    server unchecked-{each} backup\n" for each in servers]
+    lines += [f"    server unchecked_{each} backup\n" for each in servers]
     head = f"listen api\n    bind 127.0.0.1:{port}\n"
     return _RULES + head + _CHECK.format(name=cluster.api_name) + "".join(lines)
 
 
-def _pod(digest: str) -> Object:
+def _pod() -> Object:
     container: Object = {
         "name": "proxy",
-        "image": versions.IMAGES["haproxy"],
+        "image": _IMAGE,
         "command": ["haproxy", "-db", "-f", CONFIGURATION],
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
         "securityContext": {
@@ -92,12 +110,7 @@ def _pod(digest: str) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {
-            "name": NAME,
-            "namespace": "kube-system",
-            "labels": {"app": NAME},
-            "annotations": {"barekube/configuration": digest},
-        },
+        "metadata": {"name": NAME, "namespace": "kube-system", "labels": {"app": NAME}},
         "spec": {
             "hostNetwork": True,
             "priorityClassName": "system-node-critical",

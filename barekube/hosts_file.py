@@ -12,12 +12,23 @@ def api_name(text: str) -> str | None:
     return next((line.split()[1] for line in ours if line.startswith("127.0.0.1 ")), None)
 
 
-def with_nodes(old: str, nodes: Sequence[tuple[str, str, bool]], api_name: str) -> str:
+def proxied(text: str) -> bool:
+    """Whether the API's name leads to loopback alone."""
+    ours = text.partition(BEGIN)[2].partition(END)[0].splitlines()
+    name = api_name(text)
+    return [line.split()[0] for line in ours if line.split()[1:] == [name]] == ["127.0.0.1"]
+
+
+def with_nodes(
+    old: str, nodes: Sequence[tuple[str, str, bool]], api_name: str, *, proxied: bool = False
+) -> str:
     """The file's new text. `nodes` are (name, address, is a control plane).
 
     A client tries the addresses of the API's name in this order. On loopback listens a control
     plane's own API server, on a worker the proxy of barekube/api_proxy.py; where neither does yet
     (kubeadm join, one control plane), loopback refuses at once and the next address is tried.
+    `proxied`: the proxy is there, and loopback the only one. kubelet, which a boot starts before
+    it, would find the next address else, and stay there when that control plane is no more well.
     """
     kept = []
     inside = False
@@ -31,6 +42,6 @@ def with_nodes(old: str, nodes: Sequence[tuple[str, str, bool]], api_name: str) 
     while kept and not kept[-1]:
         kept.pop()
     ours = [f"{address} {name}" for name, address, _ in nodes]
-    masters = [address for _, address, master in nodes if master]
+    masters = [address for _, address, master in nodes if master and not proxied]
     ours += [f"{address} {api_name}" for address in ["127.0.0.1", *masters]]
     return "\n".join([*kept, BEGIN, *ours, END]) + "\n"

@@ -30,11 +30,12 @@ def missing(arch: str, distribution: str, release: str, *, bundle: bool) -> str 
     )
 
 
-def images(version: str, network: tuple[str, ...], *, control_plane: bool) -> list[str]:
-    """The images without which a node is never Ready; `network` are those of the pod network."""
+def images(version: str, more: tuple[str, ...], *, control_plane: bool) -> list[str]:
+    """The images without which a node is never well; `more` are those of the pod network and of its
+    way to the API."""
     kinds = ["kube-proxy", *(versions.SERVERS if control_plane else ())]
     kubernetes = [f"{versions.without_tag(versions.IMAGES[kind])}:v{version}" for kind in kinds]
-    return list(dict.fromkeys([versions.IMAGES["pause"], *kubernetes, *network]))
+    return list(dict.fromkeys([versions.IMAGES["pause"], *kubernetes, *more]))
 
 
 def index(bundle_url: str, image: str) -> str:

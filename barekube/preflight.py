@@ -165,7 +165,7 @@ def _route(text: str) -> tuple[ipaddress.IPv4Network, str]:
 class Wanted:
     """What one host is to be. `ignored` are names of kubeadm's checks that are passed over;
     `networks` are those of the cluster, by what has its addresses there ("pods"); `bundle`: its
-    parts come from a bundle."""
+    parts come from a bundle; `proxy`: the images of its own way to the API."""
 
     name: str
     address: str
@@ -174,6 +174,7 @@ class Wanted:
     networks: Mapping[str, str] = field(default_factory=dict)
     version: str = versions.KUBERNETES
     bundle: bool = False
+    proxy: tuple[str, ...] = ()
 
 
 def findings(host: Checkup, wanted: Wanted) -> list[str]:

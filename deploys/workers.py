@@ -2,8 +2,8 @@
 
 from pyinfra import host
 
-from barekube import api_proxy, remote, settings
-from barekube.operations import doors, files, kubeadm, living, order, workers
+from barekube import remote, settings
+from barekube.operations import doors, kubeadm, living, order, workers
 
 remote.notice_silence(host)
 
@@ -13,11 +13,7 @@ if not cluster.node(host.name).control_plane:
     workers.worker(name="Join the workers", cluster=cluster)
 order.barrier(name="Every worker has joined")
 if not cluster.node(host.name).control_plane:
-    files.texts(
-        name="A proxy to all control planes on every worker",
-        files=api_proxy.files(cluster),
-        absent=[] if len(cluster.control_planes) > 1 else [api_proxy.MANIFEST],
-    )
+    workers.proxied(name="A proxy to all control planes on every worker", cluster=cluster)
 order.barrier(name="Every worker reaches every control plane")
 kubeadm.tokens_deleted(name="Delete the join token", cluster=cluster)
 order.barrier(name="No join token is left")

@@ -25,8 +25,9 @@ class Text:
         return self.content
 
 
-def write(file: TextFile) -> StringCommand:
-    """Write one file. Synced, then renamed: a power cut leaves the old one or the new one.
+def write(file: TextFile, then: str = "") -> StringCommand:
+    """Write one file, and do what it is for. Synced, then renamed: a power cut leaves the old one
+    or the new one.
 
     Meanwhile its name begins with a dot: kubelet takes any other file beside a static pod for one.
     """
@@ -34,7 +35,7 @@ def write(file: TextFile) -> StringCommand:
     new = f"{path.parent}/.{path.name}.new"
     return changing(
         f"mkdir -p {path.parent}; umask 077; cat >{new}; chown {file.owner} {new};"
-        f" chmod {file.mode} {new}; sync {new}; mv {new} {file.path}",
+        f" chmod {file.mode} {new}; sync {new}; mv {new} {file.path}" + (then and f"; {then}"),
         stdin=file.content,
     )
 

@@ -7,7 +7,7 @@ from gevent.lock import RLock
 from pyinfra import host, state
 from pyinfra.api import Host, StringCommand, operation
 
-from barekube import parts, peers, preflight, remote, rook, settings, versions
+from barekube import api_proxy, parts, peers, preflight, remote, rook, settings, versions
 from barekube.cluster import Cluster
 from barekube.facts.preflight import CheckupFact, Sources, SyncTimes, Unreached
 from barekube.living import moved
@@ -48,6 +48,7 @@ def _own_findings(other: Host, said: Checkup | None) -> list[str]:
         cluster.networks,
         cluster.version,
         bundle=bool(other.data.bundle_url),
+        proxy=api_proxy.images(cluster, node.name),
     )
     result = preflight.findings(said, wanted)
     if said.server and (wrong := moved(said.server, cluster.endpoint)):
@@ -88,7 +89,8 @@ def _sources(other: Host, said: Checkup, wanted: Wanted) -> list[str]:
     indexes = {source.index(versions.DEBIAN_ARCHITECTURES[arch]): source for source in sources}
     urls += [url for url in indexes if bundle and url]
     network = settings.pod_network(Path(other.data.network_manifests)).images
-    needed = parts.images(wanted.version, network, control_plane=wanted.control_plane)
+    more = (*network, *wanted.proxy)
+    needed = parts.images(wanted.version, more, control_plane=wanted.control_plane)
     images = parts.indexes(bundle, needed) if bundle else {}
     ca = Path(other.data.bundle_ca).read_text() if bundle else ""
     signed = [source for source in sources if source.name != "debian"]

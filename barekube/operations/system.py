@@ -7,7 +7,7 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 
-from barekube import hosts_file, kernel
+from barekube import api_proxy, hosts_file, kernel
 from barekube.cluster import Cluster
 from barekube.facts.machine import Found, Machine
 from barekube.kernel import HOSTS, SWAPS
@@ -51,15 +51,18 @@ def _configured(
         return
     nodes = [(node.name, node.address, node.control_plane) for node in cluster.nodes]
     old = found.files[HOSTS].text() if HOSTS in found.files else ""
-    known = hosts_file.api_name(old) if KUBELET_CONF in found.files else None
+    joined = KUBELET_CONF in found.files
+    known = hosts_file.api_name(old) if joined else None
     if known and (wrong := moved(known, cluster.api_name)):
         # Without the old name its kubelet would not find the API any more.
         yield from refuse(wrong)
         return
+    # workers.py has seen that its proxy listens.
+    proxied = joined and bool(api_proxy.images(cluster, host.name)) and hosts_file.proxied(old)
     wanted = [
         TextFile(kernel.MODULES_FILE, kernel.modules_text(modules)),
         TextFile(kernel.SYSCTL_FILE, kernel.sysctl_text(sysctls)),
-        TextFile(HOSTS, hosts_file.with_nodes(old, nodes, cluster.api_name)),
+        TextFile(HOSTS, hosts_file.with_nodes(old, nodes, cluster.api_name, proxied=proxied)),
     ]
     differing = changes(wanted, {path: found.files[path] for path in paths if path in found.files})
     absent = sorted(set(modules) - found.modules)

@@ -12,7 +12,7 @@ from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import nodes, parts, remote, settings, upgrade, verify, versions
+from barekube import api_proxy, nodes, parts, remote, settings, upgrade, verify, versions
 from barekube.api import Api, Trouble
 from barekube.cluster import Cluster
 from barekube.dpkg import plan
@@ -197,7 +197,10 @@ def _images(cluster: Cluster, arch: str) -> list[str]:
     bundle = host.data.bundle_url
     if not bundle:
         return []
-    needed = parts.images(cluster.version, (), control_plane=cluster.node(host.name).control_plane)
+    node = cluster.node(host.name)
+    needed = parts.images(
+        cluster.version, api_proxy.images(cluster, node.name), control_plane=node.control_plane
+    )
     indexes = parts.indexes(bundle, needed)
     ca = Path(host.data.bundle_ca).read_text()
     got = host.get_fact(Sources, urls=[], texts=[*indexes], ca=ca)

@@ -1,16 +1,29 @@
-"""kubeadm join of a worker; finished if it was cut off."""
+"""kubeadm join of a worker, finished if it was cut off, and its own way to the API."""
 
 from collections.abc import Generator
 
 from pyinfra import host
-from pyinfra.api import FunctionCommand, StringCommand, operation
+from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
-from barekube import kubeadm_config, nodes, tokens
+from barekube import api_proxy, hosts_file, kubeadm_config, nodes, remote, tokens
 from barekube import traces as t
 from barekube.cluster import Cluster
-from barekube.operations import joins, kubeadm
-from barekube.operations.order import answering, changing, refuse, to_come, without_api
+from barekube.facts.machine import Machine
+from barekube.kernel import HOSTS
+from barekube.operations import files, joins, kubeadm
+from barekube.operations.order import (
+    answering,
+    changing,
+    exclusively,
+    refuse,
+    to_come,
+    wait,
+    without_api,
+)
+from barekube.text import TextFile, changes
+
+_PROXY_LIMIT = 180
 
 
 @operation()
@@ -87,3 +100,67 @@ def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
     elif decision.step is t.Step.START:
         yield changing("systemctl restart kubelet")
     yield FunctionCommand(kubeadm.approve, (cluster,), {})
+
+
+@operation()
+def proxied(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """This worker reaches several control planes by a proxy of its own, and one without. One round
+    trip where nothing differs."""
+    yield from exclusively(_proxied(cluster))
+
+
+def _proxied(cluster: Cluster) -> Generator[PyinfraCommand]:
+    ours = [api_proxy.CONFIGURATION, api_proxy.MANIFEST]
+    found = host.get_fact(Machine, files=[*ours, HOSTS])
+    if found is None:
+        yield from refuse("its files cannot be read; mend the error above, then run again")
+        return
+    wanted = api_proxy.files(cluster)
+    differing = changes(wanted, {path: found.files[path] for path in ours if path in found.files})
+    going = [] if wanted else files.removal(ours, found.files)
+    old = found.files[HOSTS].text() if HOSTS in found.files else ""
+    way = _way(cluster, old) if wanted or hosts_file.proxied(old) else []
+    turned = changes(way, {HOSTS: found.files[HOSTS]} if way else {})
+    for change in [*differing, *turned]:
+        files.say(change)
+    if not differing and not going and not turned:
+        host.noop(f"its way to {len(cluster.control_planes)} control planes is as wanted")
+        return
+    if differing:
+        yield changing(api_proxy.PULL)
+    anew = any(change.file.path == api_proxy.MANIFEST for change in differing)
+    for change in differing:
+        yield files.write(change.file, "" if anew else api_proxy.RESTART)
+    if wanted:
+        yield FunctionCommand(_await_proxy, (cluster,), {})
+    for change in turned:
+        # kubelet keeps the connection that it has, wherever that leads.
+        yield files.write(change.file, "systemctl try-restart kubelet")
+    yield from going
+
+
+def _way(cluster: Cluster, old: str) -> list[TextFile]:
+    """/etc/hosts, where host.py has written the API's name into it."""
+    if hosts_file.api_name(old) != cluster.api_name:
+        return []
+    known = [(node.name, node.address, node.control_plane) for node in cluster.nodes]
+    several = len(cluster.control_planes) > 1
+    return [TextFile(HOSTS, hosts_file.with_nodes(old, known, cluster.api_name, proxied=several))]
+
+
+def _await_proxy(state: State, host: Host, cluster: Cluster) -> bool:
+    script = api_proxy.listens(cluster.api_port)
+
+    def lacking() -> str | None:
+        if remote.lines(host, script) is None:
+            return f"nothing listens on 127.0.0.1:{cluster.api_port}"
+        return None
+
+    why = wait("its proxy to the API", _PROXY_LIMIT, lacking)
+    if why is None:
+        return True
+    host.log(
+        f"{why} after {_PROXY_LIMIT} s; look at `crictl ps -a` and `journalctl -u kubelet` on it,"
+        " then run this again"
+    )
+    return False

@@ -121,10 +121,13 @@ def test_a_cluster_grows_from_one_to_three_though_each_join_is_cut_off(three: No
     words = f"kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes -l {labels} -o name"
     assert sorted(ssh("cp-3", words).split()) == [f"node/{name}" for name in MASTERS]
     for worker in ("worker-1", "worker-2"):
-        assert ssh(worker, "getent ahosts api.lab").startswith("127.0.0.1 ")
+        led_to = {line.split()[0] for line in ssh(worker, "getent ahosts api.lab").splitlines()}
+        assert led_to == {"127.0.0.1"}
         listening = ssh(worker, "crictl ps -q --name '^proxy$' --state Running; ss -Hltn")
         assert "127.0.0.1:6443" in listening
         assert "0.0.0.0:6443" not in listening
+        own = ssh(worker, "ss -Htnp state established '( dport = :6443 )' | grep kubelet")
+        assert {line.split()[3] for line in own.splitlines()} == {"127.0.0.1:6443"}
 
 
 class Client(threading.Thread):
@@ -194,10 +197,10 @@ class Client(threading.Thread):
 
 @pytest.fixture
 def through_worker(three: None) -> Iterator[None]:
-    """127.0.0.1:PORT leads through SSH to what worker-1 understands by api.lab:6443."""
+    """127.0.0.1:PORT leads through SSH to the proxy on worker-1."""
     run_lab("kubeconfig")
     program, *words = shell.command(lab_hosts.load().host("worker-1"))
-    way = ["-N", "-L", f"127.0.0.1:{PORT}:api.lab:6443", "-o", "ExitOnForwardFailure=yes"]
+    way = ["-N", "-L", f"127.0.0.1:{PORT}:127.0.0.1:6443", "-o", "ExitOnForwardFailure=yes"]
     tunnel = subprocess.Popen([program, *way, *words])
     end = time.monotonic() + 30
     while True:

@@ -1,12 +1,18 @@
 """A worker's proxy to the API: what HAProxy and kubelet are given; tests/lab/test_api_proxy.py runs
 it."""
 
+import socket
+import subprocess
 from dataclasses import replace
 
+import pytest
 import yaml
 
-from barekube import api_proxy
-from barekube.cluster import Node
+from barekube import api_proxy, hosts_file
+from barekube.cluster import Cluster, Node
+from barekube.operations import workers
+from tests.plan.machines import Machine
+from tests.unit.harness import Outcome, outcome
 from tests.unit.test_cluster import HOME
 
 MASTERS = tuple(Node(f"cp-{n}", f"192.0.2.1{n}", control_plane=True) for n in (1, 2, 3))
@@ -43,13 +49,84 @@ def test_it_listens_on_loopback_only_and_its_pod_reads_the_file_that_is_written(
     assert not config.path.startswith(api_proxy.MANIFEST.rpartition("/")[0])
 
 
-def test_a_further_control_plane_changes_the_pod_too_so_that_kubelet_starts_it_anew() -> None:
+def test_a_further_control_plane_changes_the_configuration_and_not_the_pod() -> None:
     five = replace(THREE, nodes=(*THREE.nodes, Node("cp-4", "192.0.2.14", control_plane=True)))
     before, after = api_proxy.files(THREE), api_proxy.files(five)
     assert before[0] != after[0]
-    assert before[1] != after[1]
-    assert api_proxy.files(THREE) == before
+    assert before[1] == after[1]
 
 
-def test_one_control_plane_needs_no_proxy() -> None:
+def test_one_control_plane_needs_no_proxy_and_a_control_plane_none() -> None:
     assert api_proxy.files(HOME) == []
+    assert [api_proxy.images(HOME, node.name) for node in HOME.nodes] == [()] * len(HOME.nodes)
+    with_image = [node.name for node in THREE.nodes if api_proxy.images(THREE, node.name)]
+    assert with_image == ["w-1"]
+
+
+@pytest.mark.parametrize(("address", "status"), [("127.0.0.1", 0), ("127.0.0.2", 1)])
+def test_whether_it_listens_is_read_where_the_kernel_lists_it(address: str, status: int) -> None:
+    with socket.create_server((address, 0)) as server:
+        script = api_proxy.listens(server.getsockname()[1])
+        assert subprocess.run(["sh", "-ec", script], check=False).returncode == status
+
+
+LISTED = hosts_file.with_nodes(
+    "127.0.0.1 localhost\n", [(n.name, n.address, n.control_plane) for n in THREE.nodes], "api.home"
+)
+ALONE = hosts_file.with_nodes(
+    LISTED, [(n.name, n.address, n.control_plane) for n in THREE.nodes], "api.home", proxied=True
+)
+WANTED = {file.path: file.content for file in api_proxy.files(THREE)}
+
+
+def _on(cluster: Cluster, files: dict[str, str]) -> tuple[Outcome, list[str]]:
+    """What is done on a worker with such files, and the words that tell its commands apart."""
+    machine = Machine(files=files, mode={api_proxy.MANIFEST: "600"})
+    done = outcome(
+        workers.proxied, cluster, answers={"Machine": machine.answer()}, name="w-1", data={}
+    )
+    words = ("crictl pull", "crictl stop", "haproxy.cfg", "barekube-api.yaml", "/etc/hosts")
+    more = ("try-restart kubelet", "rm -f", "_await_proxy")
+    return done, [
+        "+".join(word for word in (*words, *more) if word in command.replace("/.", "/"))
+        for command in done.commands
+    ]
+
+
+def test_a_worker_is_led_to_its_proxy_alone_once_that_listens() -> None:
+    done, steps = _on(THREE, {"/etc/hosts": LISTED})
+    assert steps == [
+        "crictl pull",
+        "haproxy.cfg",
+        "barekube-api.yaml",
+        "_await_proxy",
+        "/etc/hosts+try-restart kubelet",
+    ]
+    assert done.stdin == [*WANTED.values(), ALONE]
+    assert _on(THREE, {**WANTED, "/etc/hosts": LISTED})[1] == steps[-2:]
+    idle, none = _on(THREE, {**WANTED, "/etc/hosts": ALONE})
+    assert none == []
+    assert idle.asked == 1
+    assert idle.noops == ["its way to 3 control planes is as wanted"]
+
+
+def test_a_configuration_that_alone_differs_is_read_by_a_proxy_that_is_started_anew() -> None:
+    files = {**WANTED, api_proxy.CONFIGURATION: "# by hand\n", "/etc/hosts": ALONE}
+    _, steps = _on(THREE, files)
+    assert steps == ["crictl pull", "crictl stop+haproxy.cfg", "_await_proxy"]
+
+
+def test_where_one_control_plane_is_left_hosts_lead_to_it_before_the_proxy_goes() -> None:
+    one = replace(THREE, nodes=(THREE.nodes[0], THREE.nodes[-1]))
+    done, steps = _on(one, {**WANTED, "/etc/hosts": ALONE})
+    assert steps == [
+        "/etc/hosts+try-restart kubelet",
+        "haproxy.cfg+barekube-api.yaml+rm -f",
+    ]
+    assert "192.0.2.11 api.home" in done.stdin[0]
+    assert _on(one, {"/etc/hosts": done.stdin[0]})[1] == []
+
+
+def test_a_host_without_our_lines_in_its_hosts_file_keeps_it_as_it_is() -> None:
+    _, steps = _on(THREE, {"/etc/hosts": "127.0.0.1 localhost\n"})
+    assert "/etc/hosts" not in "".join(steps)

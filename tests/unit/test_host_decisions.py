@@ -160,6 +160,20 @@ def test_the_apis_name_leads_to_loopback_first_then_to_every_control_plane() -> 
     ]
 
 
+def test_where_a_proxy_listens_the_apis_name_leads_nowhere_else() -> None:
+    listed = hosts_file.with_nodes("127.0.0.1 localhost\n", NODES, "api.x")
+    alone = hosts_file.with_nodes(listed, NODES, "api.x", proxied=True)
+    assert [line for line in alone.splitlines() if line.endswith("api.x")] == ["127.0.0.1 api.x"]
+    assert "192.0.2.12 cp-2" in alone
+    assert [hosts_file.proxied(text) for text in (listed, alone, "127.0.0.1 x\n", "")] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert hosts_file.with_nodes(alone, NODES, "api.x") == listed
+
+
 def test_lines_of_others_stay_and_ours_are_written_once() -> None:
     old = "127.0.0.1 localhost\n192.0.2.99 printer\n"
     once = hosts_file.with_nodes(old, NODES, "api.x")

@@ -14,7 +14,7 @@ from pyinfra.api.exceptions import ConnectError
 
 import barekube.api
 from barekube import firewall as rules
-from barekube import kernel, lease, tokens, traces
+from barekube import hosts_file, kernel, lease, tokens, traces
 from barekube.api import Trouble
 from barekube.cluster import Cluster, Node
 from barekube.operations import files, firewall, packages, system, units, workers
@@ -504,6 +504,27 @@ def test_a_node_keeps_the_name_by_which_its_kubelet_finds_the_api() -> None:
     machine.secret.append(traces.KUBELET_CONF)
     wrong = MOVED.format("'api.old'", "'api.home'")
     assert _kernel(machine) == Outcome(commands=["false"], logs=[wrong], asked=1)
+
+
+def test_a_worker_that_is_led_to_its_proxy_alone_stays_so_until_it_is_no_node() -> None:
+    machine = _tuned()
+    several = (Node("cp-2", "192.0.2.12", True), Node("cp-3", "192.0.2.13", True))
+    cluster = replace(CLUSTER, nodes=(*CLUSTER.nodes, *several))
+    nodes = [(node.name, node.address, node.control_plane) for node in cluster.nodes]
+    alone = hosts_file.with_nodes("127.0.0.1 localhost\n", nodes, "api.home", proxied=True)
+    machine.files["/etc/hosts"] = alone
+
+    def written(of: Cluster = cluster) -> list[str]:
+        arguments = ({"br_netfilter": ""}, SYSCTLS, of)
+        return _on(machine, system.configured, *arguments, name="w-1").stdin
+
+    machine.secret.append(traces.KUBELET_CONF)
+    assert written() == []
+    assert written(CLUSTER) == [HOSTS]
+    # It joins by what listens: of the proxy nothing may be left.
+    machine.secret.remove(traces.KUBELET_CONF)
+    (listed,) = written()
+    assert "192.0.2.13 api.home" in listed
 
 
 # -- firewall.configured
