@@ -35,19 +35,19 @@ defaults
     option allbackups
     retries 3
     timeout connect 2s
-    timeout check 1500ms
+    timeout check 1s
     timeout client 4h
     timeout server 4h
 
 """
-# One that still shakes hands is out 4.2 s after it was well, and with it whoever waits there, who
+# One that still shakes hands is out 3.1 s after it was well, and with it whoever waits there, who
 # then tries again elsewhere. 401: an API server that nobody may ask without a name is well while it
 # answers. The certificate is for the clients to look at: each has the cluster's CA.
 _CHECK = """\
     option httpchk
     http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host {name}
     http-check expect rstatus ^(200|401)$
-    default-server inter 1s fastinter 200ms fall 2 rise 2
+    default-server inter 1s fastinter 100ms fall 2 rise 2
     default-server on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions
 """
 
