@@ -108,6 +108,11 @@ def contradiction(cluster: Cluster) -> str | None:
             f"group_data: kube_proxy_configuration has clusterCIDR {pods!r} and pods get addresses"
             f" of {cluster.pod_network} (IPALLOC_RANGE of the network's manifest); take it out"
         )
+    if cluster.api_port < 1024 and len(cluster.control_planes) > 1:
+        return (
+            f"group_data: api_port is {cluster.api_port}, and a worker's proxy to several control"
+            " planes is not root, and listens from 1024 on only; choose another before init"
+        )
     return None
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from barekube.cluster import Cluster, Node, overlap
+from barekube.cluster import Cluster, Node, contradiction, overlap
 
 HOME = Cluster(
     name="home",
@@ -48,3 +48,12 @@ def test_networks_and_hosts_have_no_address_in_common(
     cluster: Cluster, sentence: str | None
 ) -> None:
     assert overlap(cluster) == sentence
+
+
+@pytest.mark.parametrize(("port", "masters", "refused"), [(443, 3, True), (443, 1, False)])
+def test_a_port_that_only_root_may_have_is_none_for_the_proxies_of_workers(
+    port: int, masters: int, refused: bool
+) -> None:
+    named = tuple(Node(f"cp-{n}", f"192.0.2.1{n}", control_plane=True) for n in range(masters))
+    wrong = contradiction(replace(HOME, nodes=named, api_port=port))
+    assert bool(wrong and "api_port is 443" in wrong) is refused
