@@ -178,6 +178,7 @@ def host_run(host: Host, *, executed: bool) -> summary.HostRun:
         unwell=order.unwell.get((executed, host.name), ()),
         said=said.lines.get(host.name, ()),
         lost=remote.lost(host),
+        leaves=host.data.get("node") == host.name,
     )
 
 

@@ -81,6 +81,9 @@ _LINKS = (
     " [ ! -e /sys/class/net/datapath ] ||"
     " echo 'the device datapath stays until the next boot' >&2"
 )
+# Whatever else leads to pods: preflight lets no other route into their network. Of their links a
+# host's own card may be one.
+_ROUTES = "ip -4 route flush root {network} || true"
 _RUNTIME = (
     "systemctl stop containerd 2>/dev/null || true; pkill -x containerd-shim || true;"
     " for d in /var/lib/kubelet/ /run/containerd/ /run/netns/cni- /var/lib/containerd/; do"
@@ -92,7 +95,7 @@ _RUNTIME = (
 )
 
 
-def script() -> str:
+def script(pod_network: str) -> str:
     """What resets a host; run alone on it, and again if it was cut off."""
     packages = " ".join(PACKAGES)
     purge = (
@@ -115,6 +118,7 @@ def script() -> str:
             _RULES,
             _WEAVE,
             _LINKS,
+            _ROUTES.format(network=pod_network),
             _RUNTIME,
             own,
             f"sed -i '{block}' /etc/hosts",

@@ -43,6 +43,7 @@ class Outcome(Enum):
     REFUSED = "refused"
     NOT_FINISHED = "not finished"
     NOT_REACHED = "not reached"
+    NOT_RESET = "not reset"
     UNWELL = "not well"
 
 
@@ -75,6 +76,8 @@ class HostRun:
     said: Sequence[str] = ()
     # Its SSH connection is gone.
     lost: bool = False
+    # The run is about it: remove_node.py takes it out of the cluster, and it may be dead.
+    leaves: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,9 @@ def changes(host: HostRun, run: Run) -> int:
 def outcome(host: HostRun, run: Run) -> tuple[Outcome, str]:
     """What became of one host, and a few words on it."""
     if not host.connected:
+        others = any(each.connected for each in run.hosts.values())
+        if host.leaves and others and "remove_node" in run.stems:
+            return Outcome.NOT_RESET, "it does not answer"
         return Outcome.NOT_REACHED, ""
     if host.failed:
         at = next((each.name for each in host.operations if each.succeeded is False), None)

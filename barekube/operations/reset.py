@@ -70,4 +70,4 @@ def steps(cluster: Cluster, *, confirmed: bool) -> Generator[PyinfraCommand]:
         yield from refuse(reset.confirmation(cluster, given, command) or "")
         return
     host.log("Debian's own packages stay; kernel modules and parameters stay until the next boot")
-    yield changing(reset.script())
+    yield changing(reset.script(cluster.pod_network))

@@ -94,9 +94,10 @@ def test_a_reset_is_confirmed_by_the_clusters_name_only() -> None:
 
 
 def test_the_script_is_one_that_a_shell_reads_and_crosses_no_file_system() -> None:
-    text = reset.script()
+    text = reset.script("10.32.0.0/12")
     subprocess.run(["sh", "-n"], input=text, text=True, check=True)
     assert "rm -rf" not in text.replace("rm -rf /run/containerd", "")
+    assert "ip -4 route flush root 10.32.0.0/12 " in text
     assert text.count("find ") == text.count(" -xdev ") == len(reset.DIRECTORIES)
     # A volume that is mounted still is not deleted through.
     assert text.index("volumes are mounted") < text.index("find /etc/kubernetes")

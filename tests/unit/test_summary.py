@@ -52,6 +52,17 @@ def test_hosts_that_are_not_well_are_all_named_and_the_next_run_is_limited_to_th
     ]
 
 
+def test_a_dead_host_that_is_taken_out_of_the_cluster_is_no_failure() -> None:
+    dead = replace(_ABSENT, leaves=True)
+    run = replace(_RUN, hosts={"cp-1": dead, "w-1": _CHANGED}, deploys=["deploys/remove_node.py"])
+    assert summary.status(run) == 0
+    assert "not reset:     1: cp-1 (it does not answer)" in summary.lines(run)
+    # Others have to have done it.
+    assert summary.status(replace(run, hosts={"cp-1": dead})) == 1
+    assert summary.status(replace(run, hosts={"cp-1": dead, "w-1": _FAILED})) == 1
+    assert summary.status(replace(run, deploys=["deploys/site.py"])) == 1
+
+
 def test_a_host_that_could_not_do_what_another_one_led_is_not_called_unchanged() -> None:
     idle = replace(_UNCHANGED, unwell=["cp-1 failed, so that this is not done"])
     run = replace(_RUN, hosts={"cp-1": _FAILED, "w-1": idle, "w-2": _UNCHANGED})
