@@ -35,19 +35,20 @@ defaults
     option allbackups
     retries 3
     timeout connect 2s
-    timeout check 1s
+    timeout check 4s
     timeout client 4h
     timeout server 4h
 
 """
-# One that still shakes hands is out 3.1 s after it was well, and with it whoever waits there, who
-# then tries again elsewhere. 401: an API server that nobody may ask without a name is well while it
-# answers. The certificate is for the clients to look at: each has the cluster's CA.
+# An API server whose etcd is away says so after 2 s (its --etcd-readycheck-timeout); with that it
+# is out, and whoever waits there, who then tries again elsewhere. One that is slow is left 4 s: to
+# end what all hold there makes it slower. 401: an API server that nobody may ask without a name is
+# well while it answers. The certificate is for clients to look at: each has the cluster's CA.
 _CHECK = """\
     option httpchk
     http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host {name}
     http-check expect rstatus ^(200|401)$
-    default-server inter 1s fastinter 100ms fall 2 rise 2
+    default-server inter 1500ms fastinter 200ms fall 1 rise 2
     default-server on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions
 """
 

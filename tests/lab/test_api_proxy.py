@@ -32,7 +32,8 @@ SEEN = 5.0
 
 
 class Server(ThreadingHTTPServer):
-    """Stands for an API server: `status` answers everything, None lets everybody wait."""
+    """Stands for an API server: `status` answers everything. None: its etcd is away, and it lets
+    everybody wait, but says of itself that it is not ready, as late as one does."""
 
     daemon_threads = True
     # It comes back on the same address within a second.
@@ -61,11 +62,15 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        if self.path != "/readyz":
+        status = self.server.status
+        if self.path == "/readyz":
+            time.sleep(2 if status is None else 0)
+            status = status or 500
+        else:
             self.server.asked += 1
-        while self.server.status is None:
-            time.sleep(0.05)
-        self.send_response(self.server.status)
+            while (status := self.server.status) is None:
+                time.sleep(0.05)
+        self.send_response(status)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
