@@ -1,5 +1,5 @@
 """A worker's own way to the API: a static pod with a TCP proxy on loopback, which the API's name
-leads to (barekube/hosts_file.py), and which asks every second of each control plane if it is well.
+leads to (barekube/hosts_file.py), and which asks each control plane all the time if it is well.
 
 The addresses of all control planes in /etc/hosts would do while these answer or refuse. One that
 lost its power does neither: whoever has it first in his list waits there at every new connection,

@@ -2,21 +2,25 @@
 
 from collections.abc import Sequence
 
+from barekube.cluster import Cluster
+
 BEGIN = "# barekube: begin"
 END = "# barekube: end"
 
 
+def _ours(text: str) -> list[str]:
+    return text.partition(BEGIN)[2].partition(END)[0].splitlines()
+
+
 def api_name(text: str) -> str | None:
     """The API's name in our lines."""
-    ours = text.partition(BEGIN)[2].partition(END)[0].splitlines()
-    return next((line.split()[1] for line in ours if line.startswith("127.0.0.1 ")), None)
+    return next((line.split()[1] for line in _ours(text) if line.startswith("127.0.0.1 ")), None)
 
 
 def proxied(text: str) -> bool:
     """Whether the API's name leads to loopback alone."""
-    ours = text.partition(BEGIN)[2].partition(END)[0].splitlines()
     name = api_name(text)
-    return [line.split()[0] for line in ours if line.split()[1:] == [name]] == ["127.0.0.1"]
+    return [line.split()[0] for line in _ours(text) if line.split()[1:] == [name]] == ["127.0.0.1"]
 
 
 def with_nodes(
@@ -45,3 +49,9 @@ def with_nodes(
     masters = [address for _, address, master in nodes if master and not proxied]
     ours += [f"{address} {api_name}" for address in ["127.0.0.1", *masters]]
     return "\n".join([*kept, BEGIN, *ours, END]) + "\n"
+
+
+def of(cluster: Cluster, old: str, *, proxied: bool) -> str:
+    """with_nodes() of a cluster."""
+    nodes = [(node.name, node.address, node.control_plane) for node in cluster.nodes]
+    return with_nodes(old, nodes, cluster.api_name, proxied=proxied)

@@ -49,7 +49,6 @@ def _configured(
     if wrong := _known_otherwise(found, cluster):
         yield from refuse(wrong)
         return
-    nodes = [(node.name, node.address, node.control_plane) for node in cluster.nodes]
     old = found.files[HOSTS].text() if HOSTS in found.files else ""
     joined = KUBELET_CONF in found.files
     known = hosts_file.api_name(old) if joined else None
@@ -62,7 +61,7 @@ def _configured(
     wanted = [
         TextFile(kernel.MODULES_FILE, kernel.modules_text(modules)),
         TextFile(kernel.SYSCTL_FILE, kernel.sysctl_text(sysctls)),
-        TextFile(HOSTS, hosts_file.with_nodes(old, nodes, cluster.api_name, proxied=proxied)),
+        TextFile(HOSTS, hosts_file.of(cluster, old, proxied=proxied)),
     ]
     differing = changes(wanted, {path: found.files[path] for path in paths if path in found.files})
     absent = sorted(set(modules) - found.modules)
@@ -73,8 +72,8 @@ def _configured(
     masked = unit is not None and unit.load == "masked"
     if not (differing or absent or running or swaps) and masked:
         host.noop(
-            f"{len(modules)} modules, {len(sysctls)} parameters, swap and {len(nodes)} nodes in"
-            " /etc/hosts are as wanted"
+            f"{len(modules)} modules, {len(sysctls)} parameters, swap and"
+            f" {len(cluster.nodes)} nodes in /etc/hosts are as wanted"
         )
         return
     for change in differing:

@@ -119,7 +119,7 @@ def _proxied(cluster: Cluster) -> Generator[PyinfraCommand]:
     differing = changes(wanted, {path: found.files[path] for path in ours if path in found.files})
     going = [] if wanted else files.removal(ours, found.files)
     old = found.files[HOSTS].text() if HOSTS in found.files else ""
-    way = _way(cluster, old) if wanted or hosts_file.proxied(old) else []
+    way = _way(cluster, old, several=bool(wanted))
     turned = changes(way, {HOSTS: found.files[HOSTS]} if way else {})
     for change in [*differing, *turned]:
         files.say(change)
@@ -139,13 +139,12 @@ def _proxied(cluster: Cluster) -> Generator[PyinfraCommand]:
     yield from going
 
 
-def _way(cluster: Cluster, old: str) -> list[TextFile]:
-    """/etc/hosts, where host.py has written the API's name into it."""
-    if hosts_file.api_name(old) != cluster.api_name:
+def _way(cluster: Cluster, old: str, *, several: bool) -> list[TextFile]:
+    """/etc/hosts, where host.py has written the API's name into it; `several` control planes."""
+    named = hosts_file.api_name(old) == cluster.api_name
+    if not named or not (several or hosts_file.proxied(old)):
         return []
-    known = [(node.name, node.address, node.control_plane) for node in cluster.nodes]
-    several = len(cluster.control_planes) > 1
-    return [TextFile(HOSTS, hosts_file.with_nodes(old, known, cluster.api_name, proxied=several))]
+    return [TextFile(HOSTS, hosts_file.of(cluster, old, proxied=several))]
 
 
 def _await_proxy(state: State, host: Host, cluster: Cluster) -> bool:

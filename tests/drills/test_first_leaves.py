@@ -7,20 +7,19 @@ On the lab, which it takes down first. Clients write through a worker's proxy me
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from kubernetes import client as k8s
 
 from lab.disks import root_disk
 from lab.hosts import load
 from tests.drills.test_ha import (
     LOGS,
     MASTERS,
-    Client,
     _await_all,
     _members,
     _pyinfra,
+    counting,
+    three_at_once,
     through_worker,
 )
 from tests.lab.conftest import Run
@@ -36,12 +35,7 @@ _KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 @pytest.fixture(scope="module")
 def three() -> Iterator[str]:
     """The lab with three control planes, made by one run; the uid of its cluster."""
-    LOGS.mkdir(parents=True, exist_ok=True)
-    run_lab("down")
-    run_lab("up")
-    run_lab("up", *MASTERS[1:])
-    run = _pyinfra(EXTRA, "deploys/site.py", "-y")
-    assert run.status == 0, run.text[-6000:]
+    run = three_at_once()
     print(f"\nsite.py with three control planes: {run.seconds:.0f} s", flush=True)
     yield _uid()
     run_lab("down")
@@ -67,21 +61,6 @@ def _nodes() -> list[str]:
     return _kubectl("get nodes -o jsonpath={.items[*].metadata.name}").split()
 
 
-@contextmanager
-def _counting() -> Iterator[list[Client]]:
-    config_map = k8s.V1ConfigMap(metadata=k8s.V1ObjectMeta(name="ha-drill"), data={})
-    clients = [Client(keeps=True), Client(keeps=False)]
-    clients[0]._new().create_namespaced_config_map("default", config_map)
-    for each in clients:
-        each.start()
-    try:
-        yield clients
-    finally:
-        for each in clients:
-            each.stop()
-        clients[0]._new().delete_namespaced_config_map("ha-drill", "default")
-
-
 def _is_out() -> None:
     assert FIRST not in _nodes()
     members = _members(SECOND)
@@ -105,7 +84,7 @@ def _is_back(uid: str) -> None:
 def test_the_first_control_plane_leaves_and_joins_again_and_hardly_a_call_fails(
     three: str, through_worker: None
 ) -> None:
-    with _counting() as clients:
+    with counting() as clients:
         gone = _run("deploys/remove_node.py", "-y", "--data", f"node={FIRST}")
         print(f"\n{FIRST} left: {gone.seconds:.0f} s, status {gone.status}", flush=True)
         assert gone.status == 0, gone.text[-8000:]
@@ -118,7 +97,7 @@ def test_the_first_control_plane_leaves_and_joins_again_and_hardly_a_call_fails(
         _is_back(three)
     for why in (line for each in clients for line in each.failed):
         print(f"    failed: {why}", flush=True)
-    # From its etcd's end until the proxy has looked twice its API server answers with errors, and
+    # From its etcd's end until the proxy has looked its API server answers with errors, and
     # these clients try again at once.
     assert max(len(each.failed) for each in clients) <= 2
     assert all(each.calls > gone.seconds for each in clients), "the clients have slept"
@@ -127,7 +106,7 @@ def test_the_first_control_plane_leaves_and_joins_again_and_hardly_a_call_fails(
 def test_a_dead_first_control_plane_goes_and_a_fresh_machine_takes_its_name(
     three: str, through_worker: None
 ) -> None:
-    with _counting() as clients:
+    with counting() as clients:
         run_lab("power-off", FIRST)
         time.sleep(60)
         gone = _run("deploys/remove_node.py", "-y", "--data", f"node={FIRST}")

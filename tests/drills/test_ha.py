@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,33 @@ class Client(threading.Thread):
             print(f"    retried: {line}", flush=True)
 
 
+@contextmanager
+def counting() -> Iterator[list[Client]]:
+    """Clients of both kinds, which call meanwhile."""
+    config_map = k8s.V1ConfigMap(metadata=k8s.V1ObjectMeta(name="ha-drill"), data={})
+    clients = [Client(keeps=True), Client(keeps=False)]
+    clients[0]._new().create_namespaced_config_map("default", config_map)
+    for each in clients:
+        each.start()
+    try:
+        yield clients
+    finally:
+        for each in clients:
+            each.stop()
+        clients[0]._new().delete_namespaced_config_map("ha-drill", "default")
+
+
+def three_at_once(*words: str) -> Run:
+    """A fresh lab with three control planes, made by one site.py with `words`."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    run_lab("down")
+    run_lab("up")
+    run_lab("up", *MASTERS[1:])
+    run = _pyinfra(",".join(MASTERS[1:]), "deploys/site.py", "-y", *words)
+    assert run.status == 0, run.text[-6000:]
+    return run
+
+
 @pytest.fixture
 def through_worker(three: None) -> Iterator[None]:
     """127.0.0.1:PORT leads through SSH to the proxy on worker-1."""
@@ -242,12 +270,7 @@ def test_no_call_fails_while_each_control_plane_loses_its_power_in_turn(
 ) -> None:
     chance = random.Random(f"{SEED}-ha-power")
     _await_all()
-    config_map = k8s.V1ConfigMap(metadata=k8s.V1ObjectMeta(name="ha-drill"), data={})
-    clients = [Client(keeps=True), Client(keeps=False)]
-    clients[0]._new().create_namespaced_config_map("default", config_map)
-    for each in clients:
-        each.start()
-    try:
+    with counting() as clients:
         for name in MASTERS:
             time.sleep(5 + chance.random() * 5)
             print(f"\n{time.strftime('%X')} {name} loses its power", flush=True)
@@ -256,9 +279,5 @@ def test_no_call_fails_while_each_control_plane_loses_its_power_in_turn(
             print(f"{time.strftime('%X')} {name} has its power again", flush=True)
             run_lab("power-on", name)
             _await_all()
-    finally:
-        for each in clients:
-            each.stop()
-        clients[0]._new().delete_namespaced_config_map("ha-drill", "default")
     assert [each.failed for each in clients] == [[], []]
     assert all(each.calls > 3 * DARK for each in clients), "the clients have slept"

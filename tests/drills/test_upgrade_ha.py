@@ -13,7 +13,7 @@ import pytest
 from kubernetes import client as k8s
 
 from barekube import versions
-from tests.drills.test_ha import LOGS, MASTERS, Client, _pyinfra, through_worker
+from tests.drills.test_ha import LOGS, MASTERS, Client, _pyinfra, three_at_once, through_worker
 from tests.lab.recorder import run_lab, ssh
 
 __all__ = ["through_worker"]
@@ -26,12 +26,7 @@ LONGEST = 5
 @pytest.fixture(scope="module")
 def three() -> Iterator[None]:
     """The lab with three control planes of the former version."""
-    LOGS.mkdir(parents=True, exist_ok=True)
-    run_lab("down")
-    run_lab("up")
-    run_lab("up", *MASTERS[1:])
-    run = _pyinfra(EXTRA, "deploys/site.py", "-y", "--data", f"kubernetes_version={OLD}")
-    assert run.status == 0, run.text[-6000:]
+    three_at_once("--data", f"kubernetes_version={OLD}")
     yield
     run_lab("down")
 

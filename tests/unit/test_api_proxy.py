@@ -70,12 +70,8 @@ def test_whether_it_listens_is_read_where_the_kernel_lists_it(address: str, stat
         assert subprocess.run(["sh", "-ec", script], check=False).returncode == status
 
 
-LISTED = hosts_file.with_nodes(
-    "127.0.0.1 localhost\n", [(n.name, n.address, n.control_plane) for n in THREE.nodes], "api.home"
-)
-ALONE = hosts_file.with_nodes(
-    LISTED, [(n.name, n.address, n.control_plane) for n in THREE.nodes], "api.home", proxied=True
-)
+LISTED = hosts_file.of(THREE, "127.0.0.1 localhost\n", proxied=False)
+ALONE = hosts_file.of(THREE, LISTED, proxied=True)
 WANTED = {file.path: file.content for file in api_proxy.files(THREE)}
 
 

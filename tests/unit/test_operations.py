@@ -510,8 +510,7 @@ def test_a_worker_that_is_led_to_its_proxy_alone_stays_so_until_it_is_no_node() 
     machine = _tuned()
     several = (Node("cp-2", "192.0.2.12", True), Node("cp-3", "192.0.2.13", True))
     cluster = replace(CLUSTER, nodes=(*CLUSTER.nodes, *several))
-    nodes = [(node.name, node.address, node.control_plane) for node in cluster.nodes]
-    alone = hosts_file.with_nodes("127.0.0.1 localhost\n", nodes, "api.home", proxied=True)
+    alone = hosts_file.of(cluster, "127.0.0.1 localhost\n", proxied=True)
     machine.files["/etc/hosts"] = alone
 
     def written(of: Cluster = cluster) -> list[str]:
