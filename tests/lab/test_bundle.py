@@ -153,9 +153,12 @@ def layer_of(paths: Paths, name: str, platform: str = "linux/amd64") -> Path:
 def victims(paths: Paths) -> dict[str, Path]:
     pool = paths.www / "pkgs.k8s.io"
     index = load_names(paths)[versions.IMAGES["kube-proxy"]].removeprefix("sha256:")
+    # A cache that an earlier barekube filled has its packages too, which nothing reads any more.
+    fetched = debian.entry("trixie", "amd64", paths)
+    socat = next(name for name in fetched.files if name.startswith("socat_"))
     return {
         "a compiled program": program(paths, "kubelet"),
-        "a fetched package": next((paths.cache / "debian").glob("trixie-*/socat_*.deb")),
+        "a fetched package": fetched.path(socat),
         "a package of the pool": next(pool.rglob("kubelet_*.deb")),
         "an index of apt": next(pool.rglob("InRelease")),
         "a layer": layer_of(paths, versions.IMAGES["kube-proxy"]),
