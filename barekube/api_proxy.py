@@ -40,15 +40,17 @@ defaults
     timeout server 4h
 
 """
-# An API server whose etcd is away says so after 2 s (its --etcd-readycheck-timeout); with that it
-# is out, and whoever waits there, who then tries again elsewhere. One that is slow is left 4 s: to
-# end what all hold there makes it slower. 401: an API server that nobody may ask without a name is
-# well while it answers. The certificate is for clients to look at: each has the cluster's CA.
+# An API server whose etcd is away says so after 2 s (its --etcd-readycheck-timeout). It is out
+# after 6 s, that of a dead machine after 5 s: within a client's 10 s, so that who waits there tries
+# again elsewhere. Not at its first word: while etcd elects a leader, or waits for a disk, all API
+# servers say so for 2 or 3 s, and to end what all hold there keeps the API away for longer. 401: an
+# API server that nobody may ask without a name is well while it answers. The certificate is for
+# clients to look at: each has the cluster's CA.
 _CHECK = """\
     option httpchk
     http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host {name}
     http-check expect rstatus ^(200|401)$
-    default-server inter 1500ms fastinter 200ms fall 1 rise 2
+    default-server inter 1500ms fastinter 200ms fall 2 rise 2
     default-server on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions
 """
 

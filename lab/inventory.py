@@ -1,4 +1,5 @@
-"""The lab's machines as pyinfra's inventory; a spare is in it if BAREKUBE_LAB_EXTRA names it."""
+"""The lab's machines as pyinfra's inventory; a spare is in it if BAREKUBE_LAB_EXTRA names it, and
+another is not if BAREKUBE_LAB_WITHOUT does."""
 
 import os as _os
 from typing import Any as _Any
@@ -9,6 +10,7 @@ from lab.paths import KEY as _KEY
 from lab.paths import KNOWN_HOSTS as _KNOWN_HOSTS
 
 _extra = _os.environ.get("BAREKUBE_LAB_EXTRA", "").split(",")
+_without = _os.environ.get("BAREKUBE_LAB_WITHOUT", "").split(",")
 
 
 def data(host: _Host) -> dict[str, _Any]:
@@ -27,7 +29,9 @@ def _group(name: str) -> list[tuple[str, dict[str, _Any]]]:
     return [
         (host.name, data(host))
         for host in _load().hosts
-        if host.group == name and (not host.spare or host.name in _extra)
+        if host.group == name
+        and (not host.spare or host.name in _extra)
+        and host.name not in _without
     ]
 
 

@@ -42,12 +42,17 @@ class RemainsFact(FactBase[Remains | None]):
 
 
 class EtcdFact(FactBase[tuple[list[str], str] | None]):
-    """The lines of `etcdctl member list`, and the JSON of the members' health; None: not known."""
+    """The lines of `etcdctl member list`, and the JSON of the members' health; None: not known.
+
+    A member that does not answer is asked three times: one that is busy elects a leader, or waits
+    for its disk, longer than etcdctl's 5 s.
+    """
 
     def command(self) -> StringCommand:
         return StringCommand(
-            f'etcdctl() {{ {ETCDCTL} "$@" 2>/dev/null; }}; etcdctl member list;'
-            " echo; echo health; etcdctl endpoint health --cluster -w json; echo; echo end"
+            f'etcdctl() {{ {ETCDCTL} "$@" 2>/dev/null; }}; etcdctl member list; echo; echo health;'
+            " for i in 1 2 3; do health=$(etcdctl endpoint health --cluster -w json) && break;"
+            ' sleep 5; done; echo "$health"; echo end'
         )
 
     def process(self, output: list[str]) -> tuple[list[str], str]:

@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from tests.lab.recorder import repository_root, run_lab, ssh
 SEED = os.environ.get("BAREKUBE_SEED", "1")
 LOGS = Path.home() / ".cache/barekube/drills"
 MASTERS = ["cp-1", "cp-2", "cp-3"]
+WORKERS = ["worker-1", "worker-2"]
 # How long the join of a control plane takes here, in seconds.
 JOIN = 60
 # A dead machine is one for longer than any timeout of the API's: leases, keep-alives, elections.
@@ -121,7 +122,7 @@ def test_a_cluster_grows_from_one_to_three_though_each_join_is_cut_off(three: No
     labels = "node-role.kubernetes.io/control-plane"
     words = f"kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes -l {labels} -o name"
     assert sorted(ssh("cp-3", words).split()) == [f"node/{name}" for name in MASTERS]
-    for worker in ("worker-1", "worker-2"):
+    for worker in WORKERS:
         led_to = {line.split()[0] for line in ssh(worker, "getent ahosts api.lab").splitlines()}
         assert led_to == {"127.0.0.1"}
         listening = ssh(worker, "crictl ps -q --name '^proxy$' --state Running; ss -Hltn")
@@ -212,12 +213,11 @@ def counting() -> Iterator[list[Client]]:
         clients[0]._new().delete_namespaced_config_map("ha-drill", "default")
 
 
-def three_at_once(*words: str) -> Run:
+def three_at_once(*words: str, workers: Sequence[str] = WORKERS) -> Run:
     """A fresh lab with three control planes, made by one site.py with `words`."""
     LOGS.mkdir(parents=True, exist_ok=True)
     run_lab("down")
-    run_lab("up")
-    run_lab("up", *MASTERS[1:])
+    run_lab("up", *MASTERS, *workers)
     run = _pyinfra(",".join(MASTERS[1:]), "deploys/site.py", "-y", *words)
     assert run.status == 0, run.text[-6000:]
     return run
