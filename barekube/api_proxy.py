@@ -51,7 +51,7 @@ _CHECK = """\
     http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host {name}
     http-check expect rstatus ^(200|401)$
     default-server inter 1500ms fastinter 200ms fall 2 rise 2
-    default-server on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions
+    default-server on-marked-down shutdown-sessions
 """
 
 

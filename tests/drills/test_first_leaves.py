@@ -35,10 +35,9 @@ _KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 @pytest.fixture(scope="module")
 def three() -> Iterator[str]:
     """The lab with three control planes, made by one run; the uid of its cluster."""
-    run = three_at_once()
-    print(f"\nsite.py with three control planes: {run.seconds:.0f} s", flush=True)
-    yield _uid()
-    run_lab("down")
+    with three_at_once() as run:
+        print(f"\nsite.py with three control planes: {run.seconds:.0f} s", flush=True)
+        yield _uid()
 
 
 def _run(stage: str, *words: str) -> Run:
