@@ -51,8 +51,9 @@ class EtcdFact(FactBase[tuple[list[str], str] | None]):
     def command(self) -> StringCommand:
         return StringCommand(
             f'etcdctl() {{ {ETCDCTL} "$@" 2>/dev/null; }}; etcdctl member list; echo; echo health;'
-            " for i in 1 2 3; do health=$(etcdctl endpoint health --cluster -w json) && break;"
-            ' sleep 5; done; echo "$health"; echo end'
+            " for pause in 0 5 5; do sleep $pause;"
+            " health=$(etcdctl endpoint health --cluster -w json) && break;"
+            ' done; echo "$health"; echo end'
         )
 
     def process(self, output: list[str]) -> tuple[list[str], str]:

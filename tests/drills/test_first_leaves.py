@@ -13,6 +13,7 @@ import pytest
 from lab.disks import root_disk
 from lab.hosts import load
 from tests.drills.test_ha import (
+    EXTRA,
     LOGS,
     MASTERS,
     _await_all,
@@ -27,7 +28,6 @@ from tests.lab.recorder import run_lab, ssh
 
 __all__ = ["through_worker"]
 
-EXTRA = ",".join(MASTERS[1:])
 FIRST, SECOND = MASTERS[:2]
 _KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 

@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +33,8 @@ SEED = os.environ.get("BAREKUBE_SEED", "1")
 LOGS = Path.home() / ".cache/barekube/drills"
 MASTERS = ["cp-1", "cp-2", "cp-3"]
 WORKERS = ["worker-1", "worker-2"]
+# The spares that the inventory has beside the lab's own.
+EXTRA = ",".join(MASTERS[1:])
 # How long the join of a control plane takes here, in seconds.
 JOIN = 60
 # A dead machine is one for longer than any timeout of the API's: leases, keep-alives, elections.
@@ -116,8 +118,7 @@ def three(one: None) -> None:
 
 
 def test_a_cluster_grows_from_one_to_three_though_each_join_is_cut_off(three: None) -> None:
-    extra = ",".join(MASTERS[1:])
-    again = _pyinfra(extra, "deploys/site.py", "--dry", "--json")
+    again = _pyinfra(EXTRA, "deploys/site.py", "--dry", "--json")
     assert again.would_change() == {}, again.text[-4000:]
     labels = "node-role.kubernetes.io/control-plane"
     words = f"kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes -l {labels} -o name"
@@ -198,10 +199,10 @@ class Client(threading.Thread):
 
 
 @contextmanager
-def counting() -> Iterator[list[Client]]:
-    """Clients of both kinds, which call meanwhile."""
+def counting(*clients: Client) -> Iterator[Sequence[Client]]:
+    """Clients, or one of either kind, which call meanwhile."""
+    clients = clients or (Client(keeps=True), Client(keeps=False))
     config_map = k8s.V1ConfigMap(metadata=k8s.V1ObjectMeta(name="ha-drill"), data={})
-    clients = [Client(keeps=True), Client(keeps=False)]
     clients[0]._new().create_namespaced_config_map("default", config_map)
     for each in clients:
         each.start()
@@ -225,7 +226,7 @@ def three_at_once(*words: str) -> Iterator[Run]:
         patch.setenv("BAREKUBE_LAB_WITHOUT", ",".join(WORKERS[1:]))
         run_lab("down")
         run_lab("up", *MASTERS, WORKERS[0])
-        run = _pyinfra(",".join(MASTERS[1:]), "deploys/site.py", "-y", *words)
+        run = _pyinfra(EXTRA, "deploys/site.py", "-y", *words)
         assert run.status == 0, run.text[-6000:]
         yield run
         run_lab("down")

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from kubernetes import client as k8s
 
 from barekube import versions
 from tests.drills.test_ha import (
+    EXTRA,
     LOGS,
-    MASTERS,
     Client,
     _pyinfra,
+    counting,
     three_at_once,
     through_worker,
 )
@@ -28,7 +28,6 @@ from tests.lab.recorder import ssh
 __all__ = ["through_worker"]
 
 OLD, NEW = versions.FORMER["kubernetes"], versions.KUBERNETES
-EXTRA = ",".join(MASTERS[1:])
 LONGEST = 5
 PACE = 1
 
@@ -82,16 +81,11 @@ class Gaps(Client):
 
 def test_the_api_is_never_away_for_longer_than_five_seconds(through_worker: None) -> None:
     client = Gaps()
-    config_map = k8s.V1ConfigMap(metadata=k8s.V1ObjectMeta(name="ha-drill"), data={})
     # So soon after site.py two cores are busy with four machines still.
     time.sleep(60)
-    client._new().create_namespaced_config_map("default", config_map)
-    client.start()
-    try:
+    with counting(client):
         run = _pyinfra(EXTRA, "deploys/upgrade.py", "-y")
         (LOGS / "upgrade-ha.log").write_text(run.text)
-    finally:
-        client.stop()
     gaps = client.gaps()
     longest = max(gaps, default=0.0)
     listed = ", ".join(f"{gap:.1f}" for gap in gaps) or "none"

@@ -1,6 +1,5 @@
 """etcd's members: as etcdctl 3.7.0 prints them, and which of them keeps another from joining."""
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from barekube import etcd
 from barekube.etcd import Member
 from barekube.facts.upgrade import EtcdFact
+from tests.unit.harness import begun
 
 PRINTED = [
     "3b0f6a9fbf1c34c, unstarted, , https://192.0.2.12:2380, , true",
@@ -56,6 +56,7 @@ def test_nobody_joins_beside_a_member_that_is_not_well_but_its_own_remains(
 
 @pytest.mark.parametrize("failing", [0, 2, 3])
 def test_a_member_that_is_late_is_asked_three_times(tmp_path: Path, failing: int) -> None:
+    (tmp_path / "bin").mkdir()
     for name, text in {
         "crictl": f"""case "$*" in
 *health*) echo >>"$0.log"
@@ -65,14 +66,9 @@ def test_a_member_that_is_late_is_asked_three_times(tmp_path: Path, failing: int
 esac""",
         "sleep": "",
     }.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    done = subprocess.run(
-        ["sh", "-c", EtcdFact().command().get_raw_value()],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    said = EtcdFact().process(done.stdout.splitlines())
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    process = begun(EtcdFact().command(), tmp_path)
+    said = EtcdFact().process(process.communicate()[0].splitlines())
+    assert process.returncode == 0
     assert said == (["8e9e, started"], "ill" if failing == 3 else "well")
