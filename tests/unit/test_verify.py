@@ -113,6 +113,14 @@ def test_dns_is_not_blamed_for_a_pair_that_is_cut(
     assert (dns.good, dns.words) == (good, words)
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_name_that_led_to_a_pod_behind_a_cut_was_found(lost: bool) -> None:
+    text = r'{"errors":["Get \"http://10.0.2.15:8080/hostname\": context deadline exceeded"]}'
+    pair, dns = judge("a", [PAIR, DNS], [NO if lost else YES, Answer(text, 5.0)], [])
+    assert pair.good is not lost
+    assert dns.good is lost
+
+
 def test_a_node_port_is_not_blamed_for_a_pair_that_is_cut() -> None:
     pair, port = judge("a", [PAIR, NODE_PORT], [NO, NO], [])
     assert pair.good is False
