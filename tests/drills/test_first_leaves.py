@@ -20,7 +20,7 @@ from tests.drills.test_ha import (
     _members,
     _pyinfra,
     counting,
-    three_at_once,
+    deployed,
     through_worker,
 )
 from tests.lab.conftest import Run
@@ -35,7 +35,7 @@ _KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 @pytest.fixture(scope="module")
 def three() -> Iterator[str]:
     """The lab with three control planes, made by one run; the uid of its cluster."""
-    with three_at_once() as run:
+    with deployed(MASTERS) as run:
         print(f"\nsite.py with three control planes: {run.seconds:.0f} s", flush=True)
         yield _uid()
 

@@ -32,7 +32,9 @@ from tests.lab.recorder import repository_root, run_lab, ssh
 SEED = os.environ.get("BAREKUBE_SEED", "1")
 LOGS = Path.home() / ".cache/barekube/drills"
 MASTERS = ["cp-1", "cp-2", "cp-3"]
-WORKERS = ["worker-1", "worker-2"]
+# With a second one two cores have more to do than they can: etcd is late then whatever is done to
+# the machines, and that would be measured.
+WORKER = "worker-1"
 # The spares that the inventory has beside the lab's own.
 EXTRA = ",".join(MASTERS[1:])
 # How long the join of a control plane takes here, in seconds.
@@ -64,7 +66,6 @@ def _members(on: str = "cp-1") -> list[str]:
 
 def _cut(name: str, extra: str, moment: float) -> None:
     """Take the power of a control plane `moment` seconds into its join, and give it back."""
-    LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"ha-{SEED}-{name}-cut.log"
     with log.open("w") as file:
         run = subprocess.Popen(
@@ -84,15 +85,24 @@ def _cut(name: str, extra: str, moment: float) -> None:
     run_lab("power-on", name)
 
 
+@contextmanager
+def deployed(masters: Sequence[str], *words: str) -> Iterator[Run]:
+    """A fresh lab with these control planes and a worker, made by one site.py with `words`."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BAREKUBE_LAB_WITHOUT", "worker-2")
+        run_lab("down")
+        run_lab("up", *masters, WORKER)
+        run = _pyinfra(",".join(masters[1:]), "deploys/site.py", "-y", *words)
+        assert run.status == 0, run.text[-6000:]
+        yield run
+        run_lab("down")
+
+
 @pytest.fixture(scope="module")
 def one() -> Iterator[None]:
-    """The lab with one control plane, deployed."""
-    run_lab("down")
-    run_lab("up")
-    run = _pyinfra("", "deploys/site.py", "-y")
-    assert run.status == 0, run.text[-6000:]
-    yield
-    run_lab("down")
+    with deployed(MASTERS[:1]):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +133,13 @@ def test_a_cluster_grows_from_one_to_three_though_each_join_is_cut_off(three: No
     labels = "node-role.kubernetes.io/control-plane"
     words = f"kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes -l {labels} -o name"
     assert sorted(ssh("cp-3", words).split()) == [f"node/{name}" for name in MASTERS]
-    for worker in WORKERS:
-        led_to = {line.split()[0] for line in ssh(worker, "getent ahosts api.lab").splitlines()}
-        assert led_to == {"127.0.0.1"}
-        listening = ssh(worker, "crictl ps -q --name '^proxy$' --state Running; ss -Hltn")
-        assert "127.0.0.1:6443" in listening
-        assert "0.0.0.0:6443" not in listening
-        own = ssh(worker, "ss -Htnp state established '( dport = :6443 )' | grep kubelet")
-        assert {line.split()[3] for line in own.splitlines()} == {"127.0.0.1:6443"}
+    led_to = {line.split()[0] for line in ssh(WORKER, "getent ahosts api.lab").splitlines()}
+    assert led_to == {"127.0.0.1"}
+    listening = ssh(WORKER, "crictl ps -q --name '^proxy$' --state Running; ss -Hltn")
+    assert "127.0.0.1:6443" in listening
+    assert "0.0.0.0:6443" not in listening
+    own = ssh(WORKER, "ss -Htnp state established '( dport = :6443 )' | grep kubelet")
+    assert {line.split()[3] for line in own.splitlines()} == {"127.0.0.1:6443"}
 
 
 class Client(threading.Thread):
@@ -214,29 +223,11 @@ def counting(*clients: Client) -> Iterator[Sequence[Client]]:
         clients[0]._new().delete_namespaced_config_map("ha-drill", "default")
 
 
-@contextmanager
-def three_at_once(*words: str) -> Iterator[Run]:
-    """A fresh lab with three control planes and a worker, made by one site.py with `words`.
-
-    With a second worker two cores have more to do than they can: etcd is late then whatever is done
-    to the machines, and that would be measured.
-    """
-    LOGS.mkdir(parents=True, exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BAREKUBE_LAB_WITHOUT", ",".join(WORKERS[1:]))
-        run_lab("down")
-        run_lab("up", *MASTERS, WORKERS[0])
-        run = _pyinfra(EXTRA, "deploys/site.py", "-y", *words)
-        assert run.status == 0, run.text[-6000:]
-        yield run
-        run_lab("down")
-
-
 @pytest.fixture
 def through_worker(three: None) -> Iterator[None]:
-    """127.0.0.1:PORT leads through SSH to the proxy on worker-1."""
+    """127.0.0.1:PORT leads through SSH to the proxy on the worker."""
     run_lab("kubeconfig")
-    program, *words = shell.command(lab_hosts.load().host("worker-1"))
+    program, *words = shell.command(lab_hosts.load().host(WORKER))
     way = ["-N", "-L", f"127.0.0.1:{PORT}:127.0.0.1:6443", "-o", "ExitOnForwardFailure=yes"]
     tunnel = subprocess.Popen([program, *way, *words])
     end = time.monotonic() + 30

@@ -17,10 +17,11 @@ from barekube import versions
 from tests.drills.test_ha import (
     EXTRA,
     LOGS,
+    MASTERS,
     Client,
     _pyinfra,
     counting,
-    three_at_once,
+    deployed,
     through_worker,
 )
 from tests.lab.recorder import ssh
@@ -35,7 +36,7 @@ PACE = 1
 @pytest.fixture(scope="module")
 def three() -> Iterator[None]:
     """The lab with three control planes of the former version."""
-    with three_at_once("--data", f"kubernetes_version={OLD}"):
+    with deployed(MASTERS, "--data", f"kubernetes_version={OLD}"):
         yield
 
 
