@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import PurePath
+from typing import Final
 
 from barekube.keys import ASKED
 
@@ -242,6 +243,10 @@ def duration(seconds: float) -> str:
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02} s"
 
 
+# These look at who is in the run: with fewer hosts they mean another thing, or are refused.
+_TOGETHER: Final = {"remove_node", "reset"}
+
+
 def next_command(run: Run) -> list[str]:
     """The one command to go on with, and why."""
     if not run.hosts:
@@ -258,7 +263,7 @@ def next_command(run: Run) -> list[str]:
         return ["mend the error above, then run again:", f"  {command(run.arguments)}"]
     if bad:
         again = command(run.arguments)
-        if not len(bad) == len(run.hosts) > 1:
+        if not len(bad) == len(run.hosts) > 1 and not _TOGETHER.intersection(run.stems):
             again = command(_without(run.arguments, ("--limit", "--exclude")), "--limit", bad)
         return ["mend the errors above, then run again:", f"  {again}"]
     if run.preview and any(host.would_change for host in run.hosts.values()):

@@ -174,8 +174,8 @@ def told(node: str) -> Generator[PyinfraCommand]:
     """What there is to do next."""
     if acts_for_the_cluster() and state.is_executing and not _refused:
         host.log(
-            f"{node} is out of the cluster; take it out of the inventory and run host.py on the"
-            " others, or run deploys/site.py to have it, or a machine in its place, join again"
+            f"{node} is out of the cluster; take it out of the inventory and run deploys/site.py"
+            " on the others, or run that to have it, or a machine in its place, join again"
         )
     host.noop("told")
     return

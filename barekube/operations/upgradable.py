@@ -12,7 +12,7 @@ from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import api_proxy, nodes, parts, remote, settings, upgrade, verify, versions
+from barekube import api_proxy, drain, nodes, parts, remote, settings, upgrade, verify, versions
 from barekube.api import Api, Trouble
 from barekube.cluster import Cluster
 from barekube.dpkg import plan
@@ -296,15 +296,19 @@ def _proxy_elsewhere(cluster: Cluster, seen: upgrade.State, active: Collection[s
 
 
 def _blocked(cluster: Cluster, drained: Collection[str]) -> list[str]:
-    """The budgets that would block a drain; pods of which the power is back just now are given time
-    to get well."""
+    """What would block a drain: budgets, and pods that nothing starts again elsewhere.
+
+    Pods of which the power is back just now are given time to get well.
+    """
     said: list[str] = []
 
     def recovering() -> str | None:
         api = cluster_api.connect(cluster)
         budgets = k8s.PolicyV1Api(api.client).list_pod_disruption_budget_for_all_namespaces().items
-        pods = api.core.list_pod_for_all_namespaces().items if budgets else []
+        pods = api.core.list_pod_for_all_namespaces().items
         said[:] = upgrade.blocked(budgets, pods, drained)
+        if why := drain.alone([p for p in drain.leaving(pods) if p.spec.node_name in drained]):
+            said.append(why)
         soon = upgrade.blocked(filter(upgrade.recovers, budgets), pods, drained)
         return soon[0] if soon and state.is_executing else None
 

@@ -52,6 +52,19 @@ def test_hosts_that_are_not_well_are_all_named_and_the_next_run_is_limited_to_th
     ]
 
 
+@pytest.mark.parametrize(
+    ("stage", "again"),
+    [("host", " --limit w-1"), ("reset", ""), ("remove_node", "")],
+)
+def test_what_is_for_the_whole_cluster_is_not_repeated_on_some_hosts(
+    stage: str, again: str
+) -> None:
+    words = ["inventory.py", f"deploys/{stage}.py", "-y"]
+    hosts = {"cp-1": _CHANGED, "w-1": _FAILED}
+    run = replace(_RUN, hosts=hosts, deploys=words[1:2], arguments=words)
+    assert summary.lines(run)[-1] == f"  pyinfra {' '.join(words)}{again}"
+
+
 def test_a_dead_host_that_is_taken_out_of_the_cluster_is_no_failure() -> None:
     dead = replace(_ABSENT, leaves=True)
     run = replace(_RUN, hosts={"cp-1": dead, "w-1": _CHANGED}, deploys=["deploys/remove_node.py"])

@@ -521,10 +521,14 @@ def test_a_drain_that_blocks_lets_the_node_back_unless_a_user_cordoned_it(
 def test_a_budget_is_waited_for_only_as_long_as_one_of_its_pods_is_not_well(
     monkeypatch: pytest.MonkeyPatch, looks: list[tuple[int, int]], asked: int, said: list[str]
 ) -> None:
-    owners = [SimpleNamespace(kind="ReplicaSet")]
+    owners = [SimpleNamespace(kind="ReplicaSet", controller=True)]
     pod = SimpleNamespace(
         metadata=SimpleNamespace(
-            name="till-0", namespace="shop", labels={"app": "till"}, owner_references=owners
+            name="till-0",
+            namespace="shop",
+            labels={"app": "till"},
+            annotations={},
+            owner_references=owners,
         ),
         spec=SimpleNamespace(node_name="w-1"),
         status=SimpleNamespace(phase="Running"),
@@ -555,6 +559,41 @@ def test_a_budget_is_waited_for_only_as_long_as_one_of_its_pods_is_not_well(
     found = upgradable._blocked(CLUSTER, {"w-1"})
     assert [each.partition(";")[0] for each in found] == said
     assert len(looks) - len(left) == asked
+
+
+def test_a_pod_that_nothing_starts_again_is_named_before_anything_is_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pods = [
+        SimpleNamespace(
+            metadata=SimpleNamespace(
+                name=name, namespace="shop", labels={}, annotations={}, owner_references=owners
+            ),
+            spec=SimpleNamespace(node_name=node),
+            status=SimpleNamespace(phase=phase),
+        )
+        for name, owners, node, phase in (
+            ("debug", None, "w-1", "Running"),
+            ("ended", None, "w-1", "Succeeded"),
+            ("till-0", [SimpleNamespace(kind="ReplicaSet", controller=True)], "w-1", "Running"),
+            ("other", None, "w-2", "Running"),
+        )
+    ]
+    core = SimpleNamespace(list_pod_for_all_namespaces=lambda: SimpleNamespace(items=pods))
+    monkeypatch.setattr(
+        barekube.api, "connect", lambda cluster: SimpleNamespace(client=None, core=core)
+    )
+    none = SimpleNamespace(
+        list_pod_disruption_budget_for_all_namespaces=lambda: SimpleNamespace(items=[])
+    )
+    monkeypatch.setattr(k8s, "PolicyV1Api", lambda client: none)
+    monkeypatch.setattr(upgradable, "state", SimpleNamespace(is_executing=False))
+    monkeypatch.setattr(upgradable, "wait", lambda what, limit, look: look())
+    found = upgradable._blocked(CLUSTER, {"w-1"})
+    assert [each.partition(";")[0] for each in found] == [
+        "pod shop/debug would be lost, for nothing starts it again elsewhere"
+    ]
+    assert upgradable._blocked(CLUSTER, set()) == []
 
 
 _PROXY, _API = "2 of 3 pods are up to date, 3 ready", "no API server is ready"
