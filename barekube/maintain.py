@@ -8,13 +8,15 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Upkeep:
     """What a host says of its packages and kernel. `booted` is when it was, `kernels` maps those
-    that are installed to when they were, in seconds of Unix time."""
+    that are installed to when they were, in seconds of Unix time; `broken`: apt cannot say what is
+    `upgradable`, for packages are half installed."""
 
     running: str
     booted: int
     kernels: Mapping[str, int]
     required: bool
     upgradable: tuple[str, ...]
+    broken: bool = False
 
 
 def reboot_reason(host: Upkeep) -> str | None:
@@ -44,6 +46,10 @@ def _parts(kernel: str) -> tuple[list[int], str]:
 def report(host: Upkeep) -> list[str]:
     """What there is to do, a phrase each."""
     result = []
+    if host.broken:
+        result.append(
+            "packages are half installed, see `dpkg --audit`; --data packages=true finishes them"
+        )
     if host.upgradable:
         result.append(
             f"{len(host.upgradable)} packages can be upgraded ({', '.join(host.upgradable[:8])}"

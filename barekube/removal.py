@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from barekube.etcd import Member
+from barekube.etcd import Member, member_of
 
 
 def unknown(name: object, nodes: Sequence[str], hosts: Sequence[str]) -> str | None:
@@ -14,6 +14,13 @@ def unknown(name: object, nodes: Sequence[str], hosts: Sequence[str]) -> str | N
     if name in nodes or name in hosts:
         return None
     return f"{name} is neither a node nor a host of the inventory; {there}"
+
+
+def member(members: Sequence[Member], name: str, address: str | None) -> Member | None:
+    """The etcd member of control plane `name`; one that a cut-off join left has no name, and only
+    the `address` of its host, if the inventory still has that."""
+    named = next((each for each in members if each.name == name), None)
+    return named or (member_of(members, address) if address else None)
 
 
 def loss(members: Sequence[Member], name: str) -> str | None:

@@ -251,6 +251,16 @@ def bound(pod: Any) -> bool:  # noqa: ANN401
     return any(each.kind in ("DaemonSet", "Node") for each in pod.metadata.owner_references or [])
 
 
+def place(pod: Any) -> str:  # noqa: ANN401
+    """The node of a pod that belongs to one; before it is scheduled there a DaemonSet's pod says
+    that by its affinity (pkg/controller/daemon/util, ReplaceDaemonSetPodNodeNameNodeAffinity)."""
+    if pod.spec.node_name:
+        return str(pod.spec.node_name)
+    wanted = pod.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution
+    fields = [each for term in wanted.node_selector_terms for each in term.match_fields or []]
+    return str(next(each.values[0] for each in fields if each.key == "metadata.name"))
+
+
 def starting(pods: Iterable[Any]) -> str | None:
     """The first of the pods that belong to a node that is not ready, or None."""
     for pod in pods:

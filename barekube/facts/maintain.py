@@ -9,7 +9,8 @@ export LC_ALL=C; echo "running $(uname -r)"; sed -n 's/^btime/booted/p' /proc/st
 for f in /run/reboot-required /var/run/reboot-required; do [ ! -e $f ] || echo "required $f"; done
 for f in /boot/vmlinuz-*; do
   [ ! -e "$f" ] || echo "kernel ${f#/boot/vmlinuz-} $(stat -c %Z "$f")"; done
-apt-get -s -qq -o Debug::NoLocking=1 upgrade 2>/dev/null | sed -n 's/^Inst \([^ ]*\).*/upgrade \1/p'
+{ apt-get -s -qq -o Debug::NoLocking=1 --with-new-pkgs upgrade 2>/dev/null || echo broken apt; } |
+  sed -n 's/^Inst \([^ ]*\).*/upgrade \1/p; /^broken apt$/p'
 echo end
 """
 
@@ -30,5 +31,6 @@ class UpkeepFact(FactBase[Upkeep | None]):
             booted=int(values["booted"]),
             kernels={row[1]: int(row[2]) for row in rows if row[0] == "kernel"},
             required="required" in values,
+            broken="broken" in values,
             upgradable=tuple(row[1] for row in rows if row[0] == "upgrade"),
         )

@@ -50,8 +50,9 @@ def _maintained(cluster: Cluster) -> Generator[PyinfraCommand]:
         host.noop("nothing was asked for (--data packages=true, --data reboot=true)")
         return
     reason = "asked for" if asked else maintain.reboot_reason(upkeep)
+    broken = wanted and upkeep.broken
     upgradable = upkeep.upgradable if wanted else ()
-    if not upgradable and not reason:
+    if not broken and not upgradable and not reason:
         if roll.marked(cluster_api.connect(cluster), host.name):
             host.log("uncordon: a run that was cut off has left it cordoned")
             yield from roll.back(cluster)
@@ -61,11 +62,13 @@ def _maintained(cluster: Cluster) -> Generator[PyinfraCommand]:
     if sentence := roll.halted() or _hindrance(cluster):
         yield from refuse(sentence)
         return
+    if broken:
+        host.log("half installed packages: finish, then upgrade all")
     for name in upgradable:
         host.log(f"{name}: upgrade")
     if reason:
         host.log(f"reboot: {reason}")
-    yield from roll.drained(cluster, lambda: _work(upgradable, asked))
+    yield from roll.drained(cluster, lambda: _work(asked, packages_too=bool(broken or upgradable)))
 
 
 def _hindrance(cluster: Cluster) -> str | None:
@@ -86,8 +89,8 @@ def _active() -> set[str]:
     return {each.name for each in settings.hosts() if each in state.active_hosts}
 
 
-def _work(upgradable: tuple[str, ...], asked: bool) -> Generator[PyinfraCommand]:
-    if upgradable:
+def _work(asked: bool, *, packages_too: bool) -> Generator[PyinfraCommand]:
+    if packages_too:
         yield changing(f"{packages.FINISH}; {packages.APT} --with-new-pkgs upgrade; sync")
     upkeep = host.get_fact(UpkeepFact)
     if upkeep is None:

@@ -29,6 +29,7 @@ _REFUSED = StringCommand("false")
 # For how long, in seconds, an API is asked again that fails in passing: its etcd, on a busy disk,
 # is late now and then.
 _PASSING = 60
+_MINUTES = 3
 _Answer = TypeVar("_Answer")
 # The sentences that each host was refused with.
 refused: dict[str, list[str]] = {}
@@ -122,16 +123,21 @@ def _failed(error: BaseException) -> str:
 
 
 def persistently(ask: Callable[..., _Answer], *given: Any) -> _Answer:  # noqa: ANN401
-    """What `ask` answers, asked again for a minute while the API fails in a way that passes.
+    """What `ask` answers, asked again for a minute while the API fails in a way that passes; for
+    another one, twice at most, where it had gone well for so long before it failed again.
 
     Raises what `ask` raised last.
     """
-    end = time.monotonic() + _PASSING
+    ends: list[float] = []
     while True:
+        began = time.monotonic()
         try:
             return ask(*given)
         except API_ERRORS as error:
-            if not passing(error) or time.monotonic() > end:
+            now = time.monotonic()
+            if not ends or (now - began > _PASSING and len(ends) < _MINUTES):
+                ends.append(now + _PASSING)
+            if not passing(error) or now > ends[-1]:
                 raise
         time.sleep(1)
 
@@ -253,14 +259,21 @@ def leads() -> bool:
     if leader == host.name:
         return True
     why = "another host of this run does it"
-    if leader and leader not in [each.name for each in state.active_hosts]:
-        why = f"{leader} failed, so that this is not done; mend it, or --exclude it"
+    if failed := failed_leader():
+        why = f"{failed} failed, so that this is not done; mend it, or --exclude it"
         said = unwell.setdefault((state.is_executing, host.name), [])
         if acts and why not in said:
             host.log(why)
             said.append(why)
     host.noop(why)
     return False
+
+
+def failed_leader() -> str | None:
+    """The host that began to change the cluster as a whole, if it has failed since."""
+    leader = _leader.get(state.is_executing)
+    active = [each.name for each in state.active_hosts]
+    return leader if leader and leader not in active else None
 
 
 def led_by(first: Host) -> str:

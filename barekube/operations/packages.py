@@ -26,10 +26,12 @@ APT = (
 )
 
 
-# A dpkg that lost power is finished first; apt refuses to work beside its remains. And it takes a
-# list that a power cut emptied for fresh: it looks at the file's time, and not at its size.
+# A dpkg that lost power is finished first; apt refuses to work beside its remains. Where it was
+# between packages that need each other in one version, the other ones lack. And apt takes a list
+# that a power cut emptied for fresh: it looks at the file's time, and not at its size.
 FINISH = (
-    "dpkg --configure -a --force-confold >/dev/null || true;"
+    "dpkg --configure -a --force-confold >/dev/null ||"
+    f" {APT} --no-remove --fix-broken install || true;"
     " find /var/lib/apt/lists -maxdepth 1 -type f -empty ! -name lock -delete"
 )
 

@@ -11,27 +11,33 @@ from barekube import drain, nodes, removal, settings
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster
 from barekube.facts.weave import WeaveReport
-from barekube.operations import ceph, etcd
-from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait
+from barekube.operations import ceph, etcd, roll
+from barekube.operations.order import (
+    answering,
+    failed_leader,
+    leads,
+    persistently,
+    refuse,
+    wait,
+)
 
 _DRAIN_LIMIT, _RECLAIM_LIMIT = 600, 120
-# None of the steps is done where the first one refused.
-_refused: list[str] = []
 
 
 @operation()
 def judged(cluster: Cluster, node: object) -> Generator[PyinfraCommand]:
-    """Nothing that is needed would be lost with the node. No remote command, or two."""
+    """Nothing that is needed would be lost with the node. No remote command, or two.
+
+    The host that judges does the rest: where it fails, no other one goes on unjudged.
+    """
     yield from answering(_judged(cluster, node))
 
 
 def _judged(cluster: Cluster, node: object) -> Generator[PyinfraCommand]:
-    if not acts_for_the_cluster():
-        host.noop("another host of this run does it")
+    if not leads():
         return
-    why = _why_not(cluster, node)
+    why = persistently(_why_not, cluster, node)
     if why:
-        _refused.append(why)
         yield from refuse(why)
         return
     host.noop(f"nothing that is needed would be lost with {node}")
@@ -50,8 +56,12 @@ def _why_not(cluster: Cluster, node: object) -> str | None:
     name = str(node)
     members = etcd.members(api.host)
     if members is None:
-        return f"{api.host.name} cannot ask etcd for its members; mend it, then run this again"
+        return _unknown_members(api)
     return removal.loss(members, name) or removal.carries_data(name, ceph.carried(api, name))
+
+
+def _unknown_members(api: Api) -> str:
+    return f"{api.host.name} cannot ask etcd for its members; mend it, then run this again"
 
 
 @operation()
@@ -61,15 +71,16 @@ def removed(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
 
 
 def _removed(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
-    if not acts_for_the_cluster():
-        host.noop("another host of this run does it")
-        return
-    if _refused:
-        yield from refuse(_refused[0])
+    if not leads():
         return
     api = cluster_api.connect(cluster, besides=node)
     live = nodes.lookup(api, node)
-    member = next((each for each in etcd.members(api.host) or [] if each.name == node), None)
+    members = etcd.members(api.host)
+    if members is None:
+        yield from refuse(_unknown_members(api))
+        return
+    there = [each.address for each in cluster.nodes if each.name == node]
+    member = removal.member(members, node, next(iter(there), None))
     if live is None and member is None:
         host.noop(f"{node} is no node of the cluster")
         return
@@ -96,10 +107,13 @@ def _drain(state: State, host: Host, cluster: Cluster, node: str) -> bool:
         host.log(f"{node} stays: {sentence}")
         return False
     api = cluster_api.connect(cluster, besides=node)
+    live = nodes.lookup(api, node)
+    if live is not None and not live.spec.unschedulable:
+        roll.mark(api, node, "true")
     why = drain.drain(host, api, node, _DRAIN_LIMIT)
     if why is None:
         return True
-    drain.uncordon(api, node)
+    roll.uncordoned(api, node)
     host.log(f"{why}; {node} stays, and takes pods as before")
     return False
 
@@ -124,8 +138,8 @@ def _await_ceph(state: State, host: Host, cluster: Cluster, node: str) -> bool:
 @operation()
 def left(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
     """This host, the node's, is no member of the cluster any more, so that it may be reset."""
-    if _refused:
-        yield from refuse(_refused[0])
+    if failed := failed_leader():
+        yield from refuse(f"it is not reset, for {failed} failed; see above, then run this again")
     elif state.is_executing:
         yield from answering(_left(cluster, node))
     else:
@@ -143,7 +157,7 @@ def _left(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
 def reclaimed(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
     """Weave has given the node's addresses to the others, which its own daemon does when it sees
     the node deleted. One round trip, and more only while it has not."""
-    if not state.is_executing or not _looks(node):
+    if not state.is_executing or failed_leader() or not _looks(node):
         host.noop("its addresses are looked at by another host")
         return
 
@@ -172,7 +186,7 @@ def _looks(node: str) -> bool:
 @operation()
 def told(node: str) -> Generator[PyinfraCommand]:
     """What there is to do next."""
-    if acts_for_the_cluster() and state.is_executing and not _refused:
+    if state.is_executing and leads():
         host.log(
             f"{node} is out of the cluster; take it out of the inventory and run deploys/site.py"
             " on the others, or run that to have it, or a machine in its place, join again"

@@ -103,12 +103,16 @@ def _unseen(api: Api, name: str) -> str | None:
 
 
 def let_back(state: State, host: Host, cluster: Cluster) -> bool:
-    """Uncordon the node, if we cordoned it."""
-    api = cluster_api.connect(cluster)
-    if marked(api, host.name):
-        drain.uncordon(api, host.name)
-        mark(api, host.name, None)
+    """Uncordon this host's node, if we cordoned it."""
+    uncordoned(cluster_api.connect(cluster), host.name)
     return True
+
+
+def uncordoned(api: Api, name: str) -> None:
+    """A node takes pods again, unless a user cordoned it."""
+    if marked(api, name):
+        drain.uncordon(api, name)
+        mark(api, name, None)
 
 
 def _ceph_lacks(cluster: Cluster, node: str, *, back: bool) -> str | None:

@@ -1,6 +1,6 @@
 """What an upgrade finds before its first change: which steps lack, and what speaks against it."""
 
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -120,7 +120,7 @@ def ask(api: Api) -> upgrade.State:
     }
     for pod in pods:
         if why := upgrade.starting([pod]):
-            troubled.setdefault(pod.spec.node_name, why)
+            troubled.setdefault(upgrade.place(pod), why)
     return upgrade.State(
         version=yaml.safe_load(config["ClusterConfiguration"])["kubernetesVersion"].lstrip("v"),
         kubelets={
@@ -169,18 +169,27 @@ def _own_findings(cluster: Cluster, arch: str) -> list[str]:
     now = datetime.now(UTC)
     result = [upgrade.room(path, *kib) for path, kib in look.disks.items()]
     result += [upgrade.ending(look.ends, now), *map(verify.unread, look.unread)]
-    wanted = plan(versions.kubernetes_debs(cluster.version), found.packages).install
-    if wanted:
-        source = settings.source("kubernetes", found.release)
-        text = packages.render(source, packages.key_path_of(source.name))
-        offered = host.get_fact(Offered, source=text, packages=wanted)
-        if offered is None or (missing := sorted(set(wanted) - offered)):
-            named = " ".join(wanted if offered is None else missing)
-            result.append(f"{source.uri} does not offer it {named}; {_remedy(arch)}")
+    result += _packages("kubernetes", versions.kubernetes_debs(cluster.version), found, arch)
+    result += _packages("containerd", {"containerd.io": versions.CONTAINERD_DEB}, found, arch)
     result += _images(cluster, arch)
     if cluster.node(host.name).control_plane:
         result += roll.etcd_troubles()
     return [each for each in result if each]
+
+
+def _packages(
+    name: str, wanted: Mapping[str, str | None], found: Found, arch: str
+) -> Iterator[str]:
+    """The sentence for what the host needs next and the source `name` of group_data has not."""
+    install = plan(versions.written_out(wanted, found.release), found.packages).install
+    if not install:
+        return
+    source = settings.source(name, found.release)
+    text = packages.render(source, packages.key_path_of(source.name))
+    offered = host.get_fact(Offered, source=text, packages=install)
+    if offered is None or (missing := sorted(set(install) - offered)):
+        named = " ".join(install if offered is None else missing)
+        yield f"{source.uri} does not offer it {named}; {_remedy(arch)}"
 
 
 def _remedy(arch: str) -> str:

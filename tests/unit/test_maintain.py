@@ -1,6 +1,8 @@
 """When a machine is rebooted."""
 
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +50,25 @@ def test_what_is_to_do_is_said_with_the_data_that_does_it() -> None:
         "2 packages can be upgraded (openssl, libssl3); --data packages=true does it",
         "a reboot is due (/run/reboot-required is there); --data reboot=true does it",
     ]
+
+
+@pytest.mark.parametrize(
+    ("apt", "upgradable", "broken"),
+    [
+        ("echo 'Inst linux-image-amd64 [6.1-1] (6.1-2 x)'; echo 'Conf x'", 1, False),
+        # A half-installed package: nothing is said on stdout, and apt fails.
+        ("echo 'E: Unmet dependencies.' >&2; exit 100", 0, True),
+    ],
+)
+def test_what_apt_cannot_say_is_not_taken_for_nothing(
+    tmp_path: Path, apt: str, upgradable: int, broken: bool
+) -> None:
+    program = tmp_path / "apt-get"
+    program.write_text(f"#!/bin/sh\n{apt}\n")
+    program.chmod(0o755)
+    script = UpkeepFact().command().get_raw_value()
+    run = ["sh", "-c", f"PATH={tmp_path}:$PATH; {script}"]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    found = UpkeepFact().process(done.stdout.splitlines())
+    assert (len(found.upgradable), found.broken) == (upgradable, broken)
+    assert any("half installed" in each for each in report(found)) is broken

@@ -127,7 +127,8 @@ DEAD = (
 
 def _install(words: str) -> str:
     return _alone(
-        "dpkg --configure -a --force-confold >/dev/null || true;"
+        "dpkg --configure -a --force-confold >/dev/null ||"
+        f" {APT} --no-remove --fix-broken install || true;"
         f" find /var/lib/apt/lists -maxdepth 1 -type f -empty ! -name lock -delete; {APT}"
         f" -o APT::Update::Error-Mode=any -o Dir::Etc::sourcelist={SOURCE_PATH}"
         f" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 update || {{ echo '{DEAD}' >&2;"

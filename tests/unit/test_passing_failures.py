@@ -69,3 +69,18 @@ def test_a_failure_that_lasts_fails_the_step_with_a_sentence(
     said = [f"{sentence}; see whether its control planes run, then run again"]
     assert run(step) == (False, said)
     assert (seconds[0] > 0) is waited
+
+
+@pytest.mark.parametrize(("failures", "done"), [(3, True), (4, False)])
+def test_what_has_worked_for_long_is_given_its_minute_again_but_not_for_ever(
+    seconds: list[float], failures: int, done: bool
+) -> None:
+    left = [LATE] * failures
+
+    def step(state: object, host: object) -> bool:
+        seconds[0] += 90
+        if left:
+            raise left.pop()
+        return True
+
+    assert run(step)[0] is done

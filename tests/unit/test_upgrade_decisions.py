@@ -158,6 +158,18 @@ def test_only_a_worker_that_is_left_out_may_be_unwell() -> None:
     ]
 
 
+def test_a_pod_that_waits_for_its_node_is_that_nodes() -> None:
+    field = SimpleNamespace(key="metadata.name", operator="In", values=["w-1"])
+    required = SimpleNamespace(node_selector_terms=[SimpleNamespace(match_fields=[field])])
+    affinity = SimpleNamespace(
+        node_affinity=SimpleNamespace(required_during_scheduling_ignored_during_execution=required)
+    )
+    waiting = SimpleNamespace(spec=SimpleNamespace(node_name=None, affinity=affinity))
+    assert upgrade.place(waiting) == "w-1"
+    there = SimpleNamespace(spec=SimpleNamespace(node_name="w-2", affinity=affinity))
+    assert upgrade.place(there) == "w-2"
+
+
 def test_room_is_a_fifth_or_five_gigabytes() -> None:
     assert upgrade.room("/var", 2_000_000, 10_000_000) is None
     assert upgrade.room("/var", 5_000_000, 100_000_000) is None

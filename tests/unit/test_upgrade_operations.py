@@ -187,6 +187,7 @@ def test_what_the_bundle_of_a_board_lacks_is_named_with_the_command_that_builds_
     cluster: None,
 ) -> None:
     debs = [f"{name}={full}" for name, full in versions.kubernetes_debs(NEW).items()]
+    debs.append(f"containerd.io={versions.containerd_deb('debian', '12', 'bookworm')}")
     assert _bundle_of(["amd64", "arm"], debs) == []
     there = "on the machine that it is on"
     assert _bundle_of(["amd64"], debs) == [
@@ -194,11 +195,12 @@ def test_what_the_bundle_of_a_board_lacks_is_named_with_the_command_that_builds_
         f" --arch arm` {there}"
         for name in (f"pause:{versions.PAUSE}", f"kube-proxy:v{NEW}")
     ]
-    (wrong,) = _bundle_of(["amd64", "arm"], debs[1:])
-    assert wrong.endswith(
-        f" does not offer it {debs[0]}; run `python -m bundle build --arch arm` on the machine that"
-        f" the bundle is on, by a barekube that has {NEW} in barekube/versions.py"
-    )
+    for lacks in (debs[0], debs[-1]):
+        (wrong,) = _bundle_of(["amd64", "arm"], [each for each in debs if each != lacks])
+        assert wrong.endswith(
+            f" does not offer it {lacks}; run `python -m bundle build --arch arm` on the machine"
+            f" that the bundle is on, by a barekube that has {NEW} in barekube/versions.py"
+        )
 
 
 @pytest.mark.parametrize(
@@ -434,6 +436,8 @@ UPKEEP = ["running 6.1.0-9-amd64", "booted 1000"]
         ({}, ["upgrade openssl"], []),
         ({"packages": True}, [], []),
         ({"packages": True}, ["upgrade openssl"], ["_drain()", "apt", "_await_well()"]),
+        ({"packages": True}, ["broken apt"], ["_drain()", "apt", "_await_well()"]),
+        ({}, ["broken apt"], []),
         ({"packages": True}, ["required x"], ["_drain()", "_reboot()", "_await_well()"]),
         ({"reboot": True}, ["upgrade openssl"], ["_drain()", "_reboot()", "_await_well()"]),
     ],

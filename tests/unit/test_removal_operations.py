@@ -1,0 +1,122 @@
+"""A node leaves, in a run in which hosts fail."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kubernetes.client.exceptions import ApiException
+from pyinfra.api import FunctionCommand
+from pyinfra.context import ctx_host, ctx_inventory, ctx_state
+
+import barekube.api
+from barekube import drain
+from barekube.cluster import Node
+from barekube.etcd import Member
+from barekube.operations import etcd, order, removal, roll
+from tests.unit.harness import FakeHost, home
+
+CLUSTER = home(Node("cp-1", "192.0.2.11", True), Node("cp-2", "192.0.2.12", True))
+NODE = SimpleNamespace(
+    metadata=SimpleNamespace(name="cp-2", annotations={}),
+    spec=SimpleNamespace(unschedulable=None),
+    status=SimpleNamespace(conditions=[SimpleNamespace(type="Ready", status="True")]),
+)
+
+
+class Run:
+    """Operations of a run with these hosts, each on one of them."""
+
+    def __init__(self, *names: str) -> None:
+        self.hosts = {name: FakeHost(name, {}, {}) for name in names}
+        self.state = SimpleNamespace(is_executing=True, active_hosts=set(self.hosts.values()))
+
+    def on(self, name: str, operation: Any, *given: object) -> list[str]:  # noqa: ANN401
+        """What it does there; a host that is refused something fails."""
+        host = self.hosts[name]
+        done = []
+        with ctx_state.use(self.state), ctx_inventory.use(self.hosts.values()), ctx_host.use(host):
+            for command in operation._inner(*given):
+                if isinstance(command, FunctionCommand):
+                    done.append(command.function.__name__)
+                else:
+                    done.append(command.get_raw_value())
+        if done == ["false"]:
+            self.state.active_hosts.remove(host)
+        return done
+
+
+def _api(monkeypatch: pytest.MonkeyPatch, **core: object) -> None:
+    there = SimpleNamespace(
+        core=SimpleNamespace(**core), host=SimpleNamespace(name="cp-1"), client=None
+    )
+    monkeypatch.setattr(barekube.api, "connect", lambda cluster, besides="": there)
+    monkeypatch.setattr(barekube.api, "opened", lambda: None)
+
+
+def test_where_the_host_that_judges_fails_no_other_one_removes_or_resets_the_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def list_node() -> None:
+        raise ApiException(status=403, reason="Forbidden")
+
+    monkeypatch.setattr(order, "unwell", {})
+    _api(monkeypatch, list_node=list_node, read_node=lambda name: NODE)
+    run = Run("cp-1", "w-1", "cp-2")
+    assert run.on("cp-1", removal.judged, CLUSTER, "cp-2") == ["false"]
+    assert run.on("w-1", removal.removed, CLUSTER, "cp-2") == []
+    assert run.on("cp-2", removal.left, CLUSTER, "cp-2") == ["false"]
+    assert run.on("w-1", removal.reclaimed, CLUSTER, "cp-2") == []
+    assert run.on("w-1", removal.told, "cp-2") == []
+    assert run.hosts["w-1"].logs == [
+        "cp-1 failed, so that this is not done; mend it, or --exclude it"
+    ]
+    assert run.hosts["cp-2"].logs == [
+        "it is not reset, for cp-1 failed; see above, then run this again"
+    ]
+
+
+ONE = Member("1", "cp-1", "https://192.0.2.11:2380", learner=False, healthy=True)
+NEW = Member("2", "", "https://192.0.2.12:2380", learner=True, healthy=False)
+
+
+@pytest.mark.parametrize(
+    ("members", "done"),
+    [
+        (None, ["false"]),
+        ([ONE], ["_drain", "_delete", "_await_ceph"]),
+        # A join that was cut off has added it, and nobody has started it.
+        ([ONE, NEW], ["_drain", "_leave_etcd", "_delete", "_await_ceph"]),
+    ],
+)
+def test_a_node_is_not_deleted_while_nobody_knows_whether_it_is_in_etcd(
+    monkeypatch: pytest.MonkeyPatch, members: list[Member] | None, done: list[str]
+) -> None:
+    _api(monkeypatch, read_node=lambda name: NODE)
+    monkeypatch.setattr(etcd, "members", lambda host: members)
+    assert Run("cp-1", "cp-2").on("cp-1", removal.removed, CLUSTER, "cp-2") == done
+
+
+@pytest.mark.parametrize(
+    ("cordoned", "calls"),
+    [(None, ["mark true", "uncordon", "mark None"]), (True, [])],
+)
+def test_a_node_that_stays_is_let_back_unless_a_user_had_cordoned_it(
+    monkeypatch: pytest.MonkeyPatch, cordoned: bool | None, calls: list[str]
+) -> None:
+    node = SimpleNamespace(
+        metadata=SimpleNamespace(annotations={}), spec=SimpleNamespace(unschedulable=cordoned)
+    )
+    done: list[str] = []
+
+    def mark(api: object, name: str, value: str | None) -> None:
+        done.append(f"mark {value}")
+        node.metadata.annotations = {roll.MARK: value} if value else {}
+
+    _api(monkeypatch, read_node=lambda name: node)
+    monkeypatch.setattr(roll, "mark", mark)
+    monkeypatch.setattr(drain, "drain", lambda *given: "a budget keeps till-0")
+    monkeypatch.setattr(drain, "uncordon", lambda api, name: done.append("uncordon"))
+    monkeypatch.setattr(removal, "_ceph_lacks", lambda *given, back: None)
+    host = SimpleNamespace(log=lambda line: None)
+    assert removal._drain(SimpleNamespace(), host, CLUSTER, "w-1") is False  # type: ignore[arg-type]
+    assert done == calls
