@@ -8,6 +8,8 @@ import base64
 import os
 import ssl
 import tempfile
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import urllib3
@@ -129,6 +131,12 @@ class Api:
         except (urllib3.exceptions.HTTPError, OSError, SSHException):
             return "its API does not answer"
         return None
+
+
+def clock(api: Api) -> datetime:
+    """The time by the clock of the control plane that answers; this machine's may differ."""
+    answer = api.client.call_api("/version", "GET", _preload_content=False)
+    return parsedate_to_datetime(answer.headers["Date"])
 
 
 def coordination(api: Api) -> k8s.CoordinationV1Api:

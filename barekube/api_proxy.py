@@ -71,10 +71,13 @@ def listens(port: int) -> str:
 
 # Before a proxy that runs is ended: without the next one's image there would be none.
 PULL = f"crictl pull {_IMAGE} >/dev/null"
-# kubelet starts it again, and it reads its configuration.
+# kubelet starts it again, and it reads its configuration. Where it cannot be stopped it goes on with
+# what it has read, and the file goes, so that the next run finds it lacking and does both anew.
 RESTART = (
-    f"crictl pods -q --state ready --name '^{NAME}-' | xargs -rn 1 crictl ps -q --pod"
-    " | xargs -r crictl stop >/dev/null"
+    f"{{ pods=$(crictl pods -q --state ready --name '^{NAME}-')"
+    " && all=$(for pod in $pods; do crictl ps -q --pod $pod || exit 1; done)"
+    ' && { [ -z "$all" ] || crictl stop $all >/dev/null; }; }'
+    f" || {{ rm -f {CONFIGURATION}; exit 1; }}"
 )
 
 

@@ -1,7 +1,7 @@
 """Work on one node after the other: each is drained, Ready again, and let back before the next."""
 
 from collections.abc import Callable, Generator, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, Host, State
@@ -99,7 +99,7 @@ def _unseen(api: Api, name: str) -> str | None:
         return f"kube-proxy: {lacking}"
     label = "component=kube-apiserver"
     servers = api.core.list_namespaced_pod("kube-system", label_selector=label).items
-    return drain.unwatched(servers, datetime.now(UTC))
+    return drain.unwatched(servers, cluster_api.clock(api))
 
 
 def let_back(state: State, host: Host, cluster: Cluster) -> bool:

@@ -4,6 +4,7 @@ it."""
 import socket
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -110,6 +111,32 @@ def test_a_configuration_that_alone_differs_is_read_by_a_proxy_that_is_started_a
     files = {**WANTED, api_proxy.CONFIGURATION: "# by hand\n", "/etc/hosts": ALONE}
     _, steps = _on(THREE, files)
     assert steps == ["crictl pull", "crictl stop+haproxy.cfg", "_await_proxy"]
+
+
+@pytest.mark.parametrize(
+    ("pods", "containers", "stop", "status"),
+    [
+        ("echo p1", "echo c1", "exit 0", 0),
+        ("echo", "exit 9", "exit 9", 0),
+        ("exit 1", "echo c1", "exit 0", 1),
+        ("echo p1", "exit 1", "exit 0", 1),
+        ("echo p1", "echo c1", "exit 1", 1),
+    ],
+)
+def test_a_proxy_that_cannot_be_started_anew_is_so_by_the_next_run(
+    tmp_path: Path, pods: str, containers: str, stop: str, status: int
+) -> None:
+    configuration = tmp_path / "haproxy.cfg"
+    configuration.touch()
+    program = tmp_path / "crictl"
+    program.write_text(
+        f"#!/bin/sh\ncase $1 in pods) {pods};; ps) {containers};; stop) {stop};; esac\n"
+    )
+    program.chmod(0o755)
+    script = api_proxy.RESTART.replace(api_proxy.CONFIGURATION, str(configuration))
+    run = ["sh", "-ec", f"PATH={tmp_path}:$PATH; {script}"]
+    assert subprocess.run(run, check=False).returncode == status
+    assert configuration.exists() is (status == 0)
 
 
 def test_where_one_control_plane_is_left_hosts_lead_to_it_before_the_proxy_goes() -> None:
