@@ -71,7 +71,7 @@ def listens(port: int) -> str:
 
 # Before a proxy that runs is ended: without the next one's image there would be none.
 PULL = f"crictl pull {_IMAGE} >/dev/null"
-# kubelet starts it again, and it reads its configuration. Where it cannot be stopped it goes on with
+# kubelet starts it again, and it reads its configuration. One that cannot be stopped goes on with
 # what it has read, and the file goes, so that the next run finds it lacking and does both anew.
 RESTART = (
     f"{{ pods=$(crictl pods -q --state ready --name '^{NAME}-')"

@@ -133,19 +133,31 @@ def script(pod_network: str) -> str:
     )
 
 
+def staying(cluster: Cluster, running: set[str]) -> list[str]:
+    """The control planes that are not among the hosts of this run."""
+    return sorted(each.name for each in cluster.control_planes if each.name not in running)
+
+
 def refusal(node: Node, cluster: Cluster, running: set[str], registered: bool | None) -> str | None:
     """Why a host must not be reset now, or None.
 
     `running` are the hosts of this run; `registered`: the API, which answers, has it as a node
     (None: no API answers).
     """
-    missing = sorted(each.name for each in cluster.control_planes if each.name not in running)
-    if not missing:
+    named = ", ".join(staying(cluster, running))
+    if not named:
         return None
-    if registered or (registered is None and node.control_plane):
+    remove = f"deploys/remove_node.py --data node={node.name}"
+    if registered:
         return (
-            f"{node.name} is a node of a cluster that goes on on {', '.join(missing)}; run"
-            f" deploys/remove_node.py --data node={node.name} first, which resets it too"
+            f"{node.name} is a node of a cluster that goes on on {named}; run {remove} first, which"
+            " resets it too"
+        )
+    if registered is None and node.control_plane:
+        return (
+            f"{node.name} is a control plane of a cluster that may go on on {named}, and no API"
+            f" answers; bring one up and run {remove}, or take {named} out of the inventory if it"
+            " never comes back"
         )
     return None
 

@@ -1,5 +1,6 @@
 """A host back to what it was before barekube."""
 
+import contextlib
 import sys
 from collections.abc import Generator
 
@@ -9,10 +10,10 @@ from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
 from barekube import nodes, reset, settings, summary
-from barekube.api import API_ERRORS, Trouble
+from barekube.api import API_ERRORS
 from barekube.cluster import Cluster
 from barekube.facts.machine import Machine
-from barekube.operations.order import changing, exclusively, refuse
+from barekube.operations.order import changing, exclusively, persistently, refuse
 
 _judged: dict[str, str | None] = {}
 
@@ -23,16 +24,19 @@ def judged(cluster: Cluster) -> Generator[PyinfraCommand]:
     command."""
     node = cluster.node(host.name)
     running = {each.name for each in settings.hosts() if each in state.active_hosts}
-    try:
-        registered = nodes.lookup(cluster_api.connect(cluster), host.name) is not None
-    except Trouble:
-        registered = None
-    except API_ERRORS:
-        registered = None
+    registered = None
+    if reset.staying(cluster, running):
+        # An API server that is just started anew is no reason to take the cluster for gone.
+        with contextlib.suppress(*API_ERRORS):
+            registered = persistently(_registered, cluster)
     _judged[host.name] = reset.refusal(node, cluster, running, registered)
     host.noop("judged")
     return
     yield
+
+
+def _registered(cluster: Cluster) -> bool:
+    return nodes.lookup(cluster_api.connect(cluster), host.name) is not None
 
 
 @operation()

@@ -110,7 +110,7 @@ def test_a_worker_is_led_to_its_proxy_alone_once_that_listens() -> None:
 def test_a_configuration_that_alone_differs_is_read_by_a_proxy_that_is_started_anew() -> None:
     files = {**WANTED, api_proxy.CONFIGURATION: "# by hand\n", "/etc/hosts": ALONE}
     _, steps = _on(THREE, files)
-    assert steps == ["crictl pull", "crictl stop+haproxy.cfg", "_await_proxy"]
+    assert steps == ["crictl pull", "crictl stop+haproxy.cfg+rm -f", "_await_proxy"]
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,11 @@ def test_a_node_of_a_cluster_that_goes_on_is_removed_first() -> None:
 def test_a_control_plane_is_kept_while_another_one_is_not_in_the_run_and_nobody_can_be_asked() -> (
     None
 ):
-    assert reset.refusal(MASTER, CLUSTER, {"cp-1", "w-1"}, registered=None) is not None
+    assert reset.refusal(MASTER, CLUSTER, {"cp-1", "w-1"}, registered=None) == (
+        "cp-1 is a control plane of a cluster that may go on on cp-2, and no API answers; bring one"
+        " up and run deploys/remove_node.py --data node=cp-1, or take cp-2 out of the inventory if"
+        " it never comes back"
+    )
     assert reset.refusal(WORKER, CLUSTER, {"w-1"}, registered=None) is None
 
 
