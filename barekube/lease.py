@@ -5,6 +5,7 @@ import getpass
 import os
 import re
 import socket
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,17 +13,22 @@ import gevent
 from gevent.lock import RLock
 from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
-from pyinfra import state
+from pyinfra import host, state
 from pyinfra.api.state import BaseStateCallback, State
 
+from barekube import remote, settings
 from barekube.api import API_ERRORS, Api, coordination, found, opened
 
 NAME, SPACE = "barekube", "kube-system"
-_SECONDS = 60
+# In seconds: how long it holds, after which time it is renewed, how long a request for that may
+# take, and how long another run is watched that has not renewed it in time by this machine's clock.
+_SECONDS, _RENEWAL, _PATIENCE, _LOOK = 60, 15, 10, 20
 # A file for each run of this account on this machine, named by its process.
 RUNS = Path.home() / ".cache/barekube/runs"
-_lock = RLock()
+_lock, _writing = RLock(), RLock()
 _held: set[str] = set()
+# Who has taken it from this run.
+_lost: list[str] = []
 
 
 def account() -> str:
@@ -72,11 +78,16 @@ def others() -> list[str]:
     return [_run(pid) for pid in sorted(pids)]
 
 
+def _by_another(spec: k8s.V1LeaseSpec | None, own: str) -> bool:
+    by = spec and spec.holder_identity
+    return bool(by) and by != own and not orphaned(str(by))
+
+
 def refusal(spec: k8s.V1LeaseSpec | None, own: str, now: datetime) -> str | None:
     """A sentence if somebody else's run holds the Lease and has renewed it in time."""
-    by = spec.holder_identity if spec else None
-    if spec is None or not by or by == own or orphaned(by):
+    if spec is None or not _by_another(spec, own):
         return None
+    by = spec.holder_identity
     end = spec.renew_time + timedelta(seconds=spec.lease_duration_seconds)
     if end <= now:
         return None
@@ -87,16 +98,32 @@ def refusal(spec: k8s.V1LeaseSpec | None, own: str, now: datetime) -> str | None
 
 
 def take(api: Api) -> str | None:
-    """Hold the Lease until this run ends; a sentence if another run does. Asked once a run."""
+    """Hold the Lease until this run ends; a sentence if another run does, also if it has taken it
+    since, while this run could not renew it. Asked once a run."""
     with _lock:
+        if _lost:
+            return (
+                f"{_lost[0]} changes this cluster since this run was away from it; wait for that"
+                " run to end, then run this again"
+            )
         if _held:
             return None
         own = holder()
         leases = coordination(api)
         there = found(leases.read_namespaced_lease, NAME, SPACE)
-        now = datetime.now(UTC)
-        if wrong := refusal(there and there.spec, own, now):
+        if wrong := refusal(there and there.spec, own, datetime.now(UTC)):
             return wrong
+        if there and _by_another(there.spec, own):
+            # By the clocks of two machines, which may differ. One that lives renews it meanwhile.
+            host.log(f"the run of {there.spec.holder_identity} is looked at, {_LOOK} s")
+            gevent.sleep(_LOOK)
+            before, there = there.spec.renew_time, leases.read_namespaced_lease(NAME, SPACE)
+            if there.spec.renew_time != before and _by_another(there.spec, own):
+                return (
+                    f"{there.spec.holder_identity} changes this cluster now; wait for that run to"
+                    " end, then run this again"
+                )
+        now = datetime.now(UTC)
         spec = k8s.V1LeaseSpec(
             holder_identity=own, lease_duration_seconds=_SECONDS, acquire_time=now, renew_time=now
         )
@@ -125,19 +152,48 @@ class _End(BaseStateCallback):
     @staticmethod
     def operation_end(state: State, op_hash: str) -> None:
         if op_hash == state.get_op_order()[-1]:  # type: ignore[no-untyped-call]
-            _patch({"holderIdentity": ""})
+            _write(holder_identity="")
             _held.clear()
 
 
 def _renew() -> None:
     while _held:
-        gevent.sleep(_SECONDS / 4)
-        _patch({"renewTime": datetime.now(UTC).isoformat()})
+        gevent.sleep(_RENEWAL)
+        _write(renew_time=datetime.now(UTC))
 
 
-def _patch(spec: dict[str, str]) -> None:
-    # Not the connection it was taken by: that one's control plane may have been rebooted since.
-    if api := opened():
+def _write(**fields: object) -> None:
+    """Change the Lease, if it is this run's still."""
+    with _writing:
+        _written(fields)
+
+
+def _written(fields: Mapping[str, object]) -> None:
+    for api in _ways():
         # While the API restarts, nobody else can take it either.
         with contextlib.suppress(*API_ERRORS):
-            coordination(api).patch_namespaced_lease(NAME, SPACE, {"spec": spec})
+            leases = coordination(api)
+            there = leases.read_namespaced_lease(NAME, SPACE, _request_timeout=_PATIENCE)
+            by = there.spec.holder_identity
+            if by != holder():
+                _held.clear()
+                _lost.extend([by] if by else [])
+                return
+            for name, value in fields.items():
+                setattr(there.spec, name, value)
+            # Its resourceVersion lets one of two win.
+            leases.replace_namespaced_lease(NAME, SPACE, there, _request_timeout=_PATIENCE)
+            return
+
+
+def _ways() -> Iterator[Api]:
+    """The connection in use, then those of the other control planes that are connected: the first
+    one may be rebooted by this run."""
+    current = opened()
+    if current:
+        yield current
+    for other in settings.control_plane_hosts():
+        used = current is not None and current.host.name == other.name
+        if not used and other.connected and not remote.lost(other):
+            with contextlib.suppress(*API_ERRORS):
+                yield Api(other, settings.cluster())

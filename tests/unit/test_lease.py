@@ -1,11 +1,13 @@
 """Who may change a cluster while another run does, or was cut off."""
 
+import copy
 import os
 import subprocess
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,6 +84,104 @@ def test_the_other_runs_that_live_are_known_and_ended_ones_forgotten(runs: Path)
 def test_a_run_goes_on_where_it_can_write_no_file_of_its_own(runs: Path) -> None:
     runs.write_text("no directory")
     assert lease.others() == []
+
+
+OTHER = "you@there (pid 7)"
+
+
+class Leases:
+    """The API's Lease; `away`: it does not answer."""
+
+    def __init__(self, by: str | None, ago: float = 0) -> None:
+        renewed = datetime.now(UTC) - timedelta(seconds=ago)
+        self.lease: Any = None
+        if by is not None:
+            self.lease = k8s.V1Lease(
+                spec=k8s.V1LeaseSpec(
+                    holder_identity=by, lease_duration_seconds=60, renew_time=renewed
+                )
+            )
+        self.away = False
+
+    def read_namespaced_lease(self, *_: object, **__: object) -> k8s.V1Lease:
+        if self.away or self.lease is None:
+            raise ApiException(status=503 if self.away else 404)
+        return copy.deepcopy(self.lease)
+
+    def create_namespaced_lease(self, space: str, lease: k8s.V1Lease) -> None:
+        self.lease = lease
+
+    def replace_namespaced_lease(
+        self, name: str, space: str, lease: k8s.V1Lease, **_: object
+    ) -> None:
+        self.lease = lease
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> list[Leases]:
+    """A run that holds nothing yet; in the list goes the way to each control plane, the one in use
+    first."""
+    ways: list[Leases] = []
+    monkeypatch.setattr(lease, "_held", set())
+    monkeypatch.setattr(lease, "_lost", [])
+    monkeypatch.setattr(lease, "coordination", lambda api: api)
+    monkeypatch.setattr(lease, "_ways", lambda: iter(ways))
+    monkeypatch.setattr(lease, "state", SimpleNamespace(add_callback_handler=lambda handler: None))
+    monkeypatch.setattr(lease, "host", SimpleNamespace(log=lambda line: None))
+    nothing = SimpleNamespace(spawn=lambda function: None, sleep=lambda seconds: None)
+    monkeypatch.setattr(lease, "gevent", nothing)
+    return ways
+
+
+def test_a_run_whose_lease_was_taken_meanwhile_is_refused_and_leaves_the_others(
+    held: list[Leases],
+) -> None:
+    there = Leases(None)
+    held.append(there)
+    assert lease.take(there) is None  # type: ignore[arg-type]
+    there.lease.spec.holder_identity = OTHER
+    before = there.lease.spec.renew_time
+    lease._write(renew_time=datetime.now(UTC))
+    lease._write(holder_identity="")
+    assert (there.lease.spec.holder_identity, there.lease.spec.renew_time) == (OTHER, before)
+    assert lease.take(there) == (  # type: ignore[arg-type]
+        f"{OTHER} changes this cluster since this run was away from it; wait for that run to end,"
+        " then run this again"
+    )
+
+
+def test_a_lease_is_renewed_through_another_control_plane_while_one_is_rebooted(
+    held: list[Leases],
+) -> None:
+    first, second = Leases(None), Leases(None)
+    held += [first, second]
+    assert lease.take(first) is None  # type: ignore[arg-type]
+    second.lease = first.lease
+    first.away = True
+    now = datetime.now(UTC)
+    lease._write(renew_time=now)
+    assert second.lease.spec.renew_time == now
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_lease_that_only_seems_to_have_run_out_is_not_taken(
+    held: list[Leases], monkeypatch: pytest.MonkeyPatch, lives: bool
+) -> None:
+    there = Leases(OTHER, ago=90)
+
+    def sleep(seconds: float) -> None:
+        if lives:
+            there.lease.spec.renew_time += timedelta(seconds=15)
+
+    monkeypatch.setattr(lease, "gevent", SimpleNamespace(spawn=lambda function: None, sleep=sleep))
+    wrong = lease.take(there)  # type: ignore[arg-type]
+    if lives:
+        said = "changes this cluster now; wait for that run to end, then run this again"
+        assert wrong == f"{OTHER} {said}"
+        assert there.lease.spec.holder_identity == OTHER
+    else:
+        assert wrong is None
+        assert there.lease.spec.holder_identity == lease.holder()
 
 
 def _files(
