@@ -68,6 +68,19 @@ def passing(error: BaseException) -> bool:
     return isinstance(error, urllib3.exceptions.HTTPError)
 
 
+class _Client(k8s.ApiClient):  # type: ignore[misc] # the library has no types
+    """An API server that is just ended can end a connection before TLS is agreed on. The library
+    makes that an ApiException without a body, and then fails to read the body (api_client.py)."""
+
+    def request(self, *given: Any, **options: Any) -> Any:  # noqa: ANN401
+        try:
+            return super().request(*given, **options)
+        except ApiException as error:
+            if error.status == 0 and error.body is None:
+                raise urllib3.exceptions.SSLError(error.reason) from None
+            raise
+
+
 class Api:
     """A connection to the API server of one control plane."""
 
@@ -98,7 +111,7 @@ class Api:
         self._tunnel = Tunnel(host, port)
         configuration = k8s.Configuration(host=f"https://127.0.0.1:{self._tunnel.port}")
         configuration.retries = False
-        self.client = k8s.ApiClient(configuration)
+        self.client = _Client(configuration)
         self.client.rest_client.pool_manager = urllib3.PoolManager(
             ssl_context=_context(self.ca, pair),
             server_hostname=name,

@@ -49,7 +49,9 @@ def _environment(extra: str) -> dict[str, str]:
 
 
 def _pyinfra(extra: str, *words: str) -> Run:
-    return run_pyinfra([*PYINFRA, *words], extra)
+    run = run_pyinfra([*PYINFRA, *words], extra)
+    assert "Traceback" not in run.text, run.text[-8000:]
+    return run
 
 
 def _members(on: str = "cp-1") -> list[str]:

@@ -11,7 +11,9 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+import urllib3
 import yaml
+from kubernetes import client as k8s
 
 from barekube import api, remote, settings
 from tests.unit.test_cluster import HOME
@@ -87,6 +89,17 @@ def test_a_control_plane_that_lost_its_power_is_not_taken_for_one_without_a_clus
     host: Any = SimpleNamespace(name="cp-1", connector=SimpleNamespace(client=client))
     with pytest.raises(api.Trouble, match=f"^{said}$"):
         api.Api(host, HOME)
+
+
+def test_an_api_server_that_ends_before_tls_is_agreed_on_is_asked_again() -> None:
+    def hang_up(*_: object, **__: object) -> None:
+        raise urllib3.exceptions.SSLError("EOF occurred in violation of protocol")
+
+    client = api._Client(k8s.Configuration(host="https://127.0.0.1:6443"))
+    client.rest_client.pool_manager = SimpleNamespace(request=hang_up)
+    with pytest.raises(api.API_ERRORS) as raised:
+        k8s.CoreV1Api(client).get_api_resources()
+    assert api.passing(raised.value)
 
 
 @pytest.mark.parametrize(("lost", "passes"), [(True, False), (False, True)])
