@@ -26,6 +26,7 @@ from barekube.operations.joins import CONFIG, DROP_EMPTY, EMPTY, TAKE_CONFIG, co
 from barekube.operations.order import (
     acts_for_the_cluster,
     answering,
+    calling,
     changing,
     refuse,
     to_come,
@@ -247,7 +248,7 @@ def tokens_deleted(cluster: Cluster) -> Generator[PyinfraCommand]:
     if not tokens.any_left() or not acts_for_the_cluster():
         host.noop("no join token is left to delete here")
         return
-    yield FunctionCommand(_forget, (cluster,), {})
+    yield calling(_forget, cluster)
 
 
 def _forget(state: State, host: Host, cluster: Cluster) -> bool:

@@ -157,6 +157,14 @@ def _saying_what_the_api_lacks(function: Callable[..., bool]) -> Callable[..., b
     return step
 
 
+def calling(
+    function: Callable[..., bool],
+    *given: Any,  # noqa: ANN401
+) -> FunctionCommand:
+    """A step that uses the API, in an operation that is not answering()."""
+    return FunctionCommand(_saying_what_the_api_lacks(function), given, {})
+
+
 def wait(what: str, limit: int, look: Callable[[], str | None]) -> str | None:
     """Ask until `look` says that nothing is lacking; None, or what lacked after `limit` seconds."""
     began = said = time.monotonic()

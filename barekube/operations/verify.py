@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kubernetes import client as k8s
 from pyinfra import host, state
-from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
+from pyinfra.api import Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
@@ -17,7 +17,7 @@ from barekube.cluster import Cluster
 from barekube.facts.verify import Answers, LookFact
 from barekube.facts.weave import WeaveReport
 from barekube.operations import objects
-from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait
+from barekube.operations.order import acts_for_the_cluster, answering, calling, refuse, wait
 from barekube.verify import Check, Pods
 
 # A 32-bit board, emulated, takes up to 5 minutes for the images.
@@ -88,7 +88,7 @@ def made(
     crash left is removed."""
     if acts_for_the_cluster():
         host.log(f"namespaces {' and '.join(verify.SPACES)}: made for the time of this run")
-        yield FunctionCommand(_make, (cluster, directory, behind), {})
+        yield calling(_make, cluster, directory, behind)
     else:
         host.noop("another host of this run does it")
 
@@ -218,7 +218,7 @@ def _pods(api: Api) -> dict[str, Pods]:
 def removed(cluster: Cluster) -> Generator[PyinfraCommand]:
     """The namespace of the pods that tried things is gone."""
     if acts_for_the_cluster():
-        yield FunctionCommand(_remove, (cluster,), {})
+        yield calling(_remove, cluster)
     else:
         host.noop("another host of this run does it")
 

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kubernetes.client.exceptions import ApiException
 from pyinfra.api import FunctionCommand
+from pyinfra.context import ctx_host, ctx_inventory, ctx_state
 from urllib3.exceptions import ProtocolError
 
-from barekube.operations import order
+import barekube.api
+from barekube import tokens
+from barekube.operations import kubeadm, order, verify
+from tests.unit.harness import FakeHost, home
 
 LATE = ApiException(status=500, reason="etcdserver: request timed out")
 
@@ -84,3 +89,30 @@ def test_what_has_worked_for_long_is_given_its_minute_again_but_not_for_ever(
         return True
 
     assert run(step)[0] is done
+
+
+@pytest.mark.parametrize("operation", [kubeadm.tokens_deleted, verify.made, verify.removed])
+def test_what_ends_a_run_says_so_where_etcd_has_lost_its_majority(
+    seconds: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    operation: Any,  # noqa: ANN401
+) -> None:
+    """A control plane that loses its power in its join takes the majority with it."""
+
+    def late(*_: object, **__: object) -> None:
+        raise ApiException(status=504, reason="Gateway Timeout")
+
+    api = SimpleNamespace(core=SimpleNamespace(delete_namespaced_secret=late))
+    monkeypatch.setattr(kubeadm, "connect", lambda cluster: (api, ""))
+    monkeypatch.setattr(barekube.api, "connect", late)
+    monkeypatch.setattr(tokens, "_known", ["a.b"])
+    first = FakeHost("cp-1", {}, {})
+    state: Any = SimpleNamespace(is_executing=True, active_hosts=[first])
+    monkeypatch.setattr(order, "state", state)
+    monkeypatch.setattr(order, "host", first)
+    given = [home()] if operation is not verify.made else [home(), "directory", {}]
+    with ctx_state.use(state), ctx_inventory.use([first]), ctx_host.use(first):
+        (step,) = operation._inner(*given)
+        assert step.execute(state, first, {}) is False
+    said = "the API answers 504 Gateway Timeout; see whether its control planes run, then run again"
+    assert first.logs[-1] == said
