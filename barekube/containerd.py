@@ -7,17 +7,21 @@ CONFIG = "/etc/containerd/config.toml"
 CERTS = "/etc/containerd/certs.d"
 # Where all images come from while there is a bundle; it is read at every pull.
 MIRROR = f"{CERTS}/_default/hosts.toml"
+# Beside files of the user's, as one that names a proxy.
+UNIT_FILE = "/etc/systemd/system/containerd.service.d/barekube.conf"
 SOCKET = "unix:///run/containerd/containerd.sock"
 
 
 def files(bundle_url: str | None, bundle_ca: str) -> list[TextFile]:
-    """config.toml (version 3), crictl.yaml, and the mirror of all registries if there is a bundle.
+    """config.toml (version 3), crictl.yaml, what its unit does before it starts, and the mirror of
+    all registries if there is a bundle.
 
     `bundle_ca` is the path of the bundle's CA on the host.
     """
     result = [
         TextFile(CONFIG, _CONFIG.format(pause=versions.IMAGES["pause"], certs=CERTS)),
         TextFile("/etc/crictl.yaml", f"runtime-endpoint: {SOCKET}\nimage-endpoint: {SOCKET}\n"),
+        TextFile(UNIT_FILE, _UNIT),
     ]
     if bundle_url:
         result.append(TextFile(MIRROR, _HOSTS.format(url=bundle_url, ca=bundle_ca)))
@@ -48,6 +52,16 @@ version = 3
   runtime_type = 'io.containerd.runc.v2'
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
     SystemdCgroup = true
+"""
+
+# A download that a power cut stopped can have holes. containerd goes on where it ends, finds that
+# the whole is not what it should be, and keeps it: that image is never pulled again
+# (containerd/containerd#3974; a drill found it). What it begins from nothing is whole.
+_UNIT = """\
+# Written by barekube, deploys/runtime.py.
+[Service]
+ExecStartPre=-/usr/bin/find /var/lib/containerd/io.containerd.content.v1.content/ingest \\
+  -mindepth 1 -delete
 """
 
 # server: no registry beyond the bundle is asked, a machine without internet would only wait.

@@ -6,8 +6,9 @@ modules, keys of Weave's encryption: those of a VPN of the user's cannot be told
 """
 
 import shlex
+from pathlib import PurePosixPath
 
-from barekube import firewall, hosts_file, kernel, versions
+from barekube import containerd, firewall, hosts_file, kernel, versions
 from barekube.cluster import Cluster, Node
 
 PACKAGES = (*versions.kubernetes_debs(versions.KUBERNETES), "containerd.io")
@@ -32,6 +33,7 @@ DIRECTORIES = (
 )
 FILES = (
     "/etc/crictl.yaml",
+    containerd.UNIT_FILE,
     firewall.UNIT_FILE,
     kernel.MODULES_FILE,
     kernel.SYSCTL_FILE,
@@ -125,6 +127,7 @@ def script(pod_network: str) -> str:
             swap,
             purge,
             f"rm -f {' '.join(map(shlex.quote, FILES))}",
+            f"rmdir {PurePosixPath(containerd.UNIT_FILE).parent} 2>/dev/null || true",
             "rm -rf /run/containerd",
             empty,
             "systemctl daemon-reload",
