@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,10 +55,14 @@ def get(what: str) -> list[dict[str, Any]]:
 
 
 def deploy(stages: Sequence[str], *options: str) -> None:
-    """Run stages, in one run as site.py does; end the bench with what was said if one fails."""
+    """Run stages, in one run as site.py does; end the bench with what was said if one fails. What
+    was said is kept beside the disks, for whoever wonders where a turn's time went."""
     words = [".venv/bin/pyinfra", "lab/inventory.py", "-y", *options]
     words += [f"deploys/{stage}.py" for stage in stages]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
+    KEPT.parent.mkdir(parents=True, exist_ok=True)
+    log = KEPT.parent / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-{stages[-1]}.log"
+    log.write_text(done.stdout + done.stderr)
     if done.returncode:
         sys.exit(done.stdout[-2000:] + done.stderr[-4000:])
 
