@@ -79,8 +79,8 @@ def _removed(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
     if members is None:
         yield from refuse(_unknown_members(api))
         return
-    there = [each.address for each in cluster.nodes if each.name == node]
-    member = removal.member(members, node, next(iter(there), None))
+    address = next((each.address for each in cluster.nodes if each.name == node), None)
+    member = removal.member(members, node, address)
     if live is None and member is None:
         host.noop(f"{node} is no node of the cluster")
         return
