@@ -71,15 +71,20 @@ def unified(path: str, old: str, new: str) -> tuple[str, ...]:
 
 
 def _count(content: str) -> str:
-    lines = len(content.splitlines())
-    return f"{lines} line{'s' * (lines != 1)}"
+    return _lines(len(content.splitlines()))
+
+
+def _lines(number: int) -> str:
+    return f"{number} line{'s' * (number != 1)}"
 
 
 def _amount(old: str, new: str) -> str:
     changed = unified("", old, new)[2:]
     added = _starting("+", changed)
     removed = _starting("-", changed)
-    return f"{added} lines added, {removed} removed" if changed else "its end of line differs"
+    if not changed:
+        return "its end of line differs"
+    return f"{_lines(added)} added, {removed} removed"
 
 
 def _starting(sign: str, lines: Sequence[str]) -> int:

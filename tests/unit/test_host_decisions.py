@@ -24,7 +24,7 @@ def test_a_file_that_is_as_wanted_is_no_change() -> None:
         pytest.param({}, "/etc/a.conf: new, mode 644, 2 lines", id="absent"),
         pytest.param(
             {"/etc/a.conf": _file("one\n2\n")},
-            "/etc/a.conf: 1 lines added, 1 removed",
+            "/etc/a.conf: 1 line added, 1 removed",
             id="other content",
         ),
         pytest.param(

@@ -169,7 +169,7 @@ def test_another_pods_file_is_no_reason_to_restart_the_api_server_unsaid(
     answers: Answers = {"SettingsFact": lines}
     done = outcome(operations.control_plane, CLUSTER, answers=answers, name=NAME, preview=True)
     assert [each.partition(",")[0] for each in done.logs] == [
-        f"{scheduler}: 1 lines added",
+        f"{scheduler}: 1 line added",
         NEWER,
     ]
 

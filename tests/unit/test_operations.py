@@ -77,7 +77,7 @@ def test_only_the_file_that_differs_is_written_and_what_is_extra_removed() -> No
     assert _on(there, files.texts, wanted, absent=["/etc/old"]) == Outcome(
         commands=[_write("/etc/b", "600"), _alone("rm -f /etc/old")],
         stdin=["1\n"],
-        logs=["/etc/b: 1 lines added, 1 removed, mode 644 -> 600", "/etc/old: removed"],
+        logs=["/etc/b: 1 line added, 1 removed, mode 644 -> 600", "/etc/old: removed"],
         asked=1,
     )
 
@@ -333,7 +333,7 @@ def test_a_unit_whose_file_drifted_is_restarted_after_it_is_written() -> None:
         commands=[_write("/etc/a.toml"), RESTART],
         stdin=["a\n"],
         logs=[
-            "/etc/a.toml: 1 lines added, 1 removed",
+            "/etc/a.toml: 1 line added, 1 removed",
             "a.service: restart (/etc/a.toml newer than its start)",
         ],
         asked=1,
