@@ -41,25 +41,22 @@ def changes(wanted: Iterable[TextFile], found: dict[str, FoundFile]) -> list[Cha
     for file in wanted:
         there = found.get(file.path)
         if there is None:
-            result.append(
-                Change(
-                    file,
-                    f"{file.path}: new, mode {file.mode}, {_count(file.content)}",
-                    unified(file.path, "", file.content),
-                )
-            )
+            amount = _lines(len(file.content.splitlines()))
+            summary = f"{file.path}: new, mode {file.mode}, {amount}"
+            result.append(Change(file, summary, unified(file.path, "", file.content)))
             continue
         old = there.text()
         said = []
+        diff: tuple[str, ...] = ()
         if old != file.content:
-            said.append(_amount(old, file.content))
+            diff = unified(file.path, old, file.content)
+            said.append(_amount(diff))
         if there.mode != file.mode:
             said.append(f"mode {there.mode} -> {file.mode}")
         if there.owner != file.owner:
             said.append(f"owner {there.owner} -> {file.owner}")
         if said:
-            summary = f"{file.path}: {', '.join(said)}"
-            result.append(Change(file, summary, unified(file.path, old, file.content)))
+            result.append(Change(file, f"{file.path}: {', '.join(said)}", diff))
     return result
 
 
@@ -70,21 +67,15 @@ def unified(path: str, old: str, new: str) -> tuple[str, ...]:
     )
 
 
-def _count(content: str) -> str:
-    return _lines(len(content.splitlines()))
-
-
 def _lines(number: int) -> str:
     return f"{number} line{'s' * (number != 1)}"
 
 
-def _amount(old: str, new: str) -> str:
-    changed = unified("", old, new)[2:]
-    added = _starting("+", changed)
-    removed = _starting("-", changed)
-    if not changed:
+def _amount(diff: Sequence[str]) -> str:
+    if not diff:
         return "its end of line differs"
-    return f"{_lines(added)} added, {removed} removed"
+    changed = diff[2:]  # without the names
+    return f"{_lines(_starting('+', changed))} added, {_starting('-', changed)} removed"
 
 
 def _starting(sign: str, lines: Sequence[str]) -> int:
