@@ -12,6 +12,7 @@ class Member:
     identity: str
     name: str
     peer: str
+    client: str
     learner: bool
     healthy: bool
 
@@ -25,8 +26,8 @@ def members(lines: Sequence[str]) -> list[Member]:
     """From `member list -w simple`, then `endpoint health --cluster -w json`.
 
     >>> members(["8e9e, started, cp-1, https://a:2380, https://a:2379, false",
-    ...          '[{"endpoint":"https://a:2379","health":true}]'])
-    [Member(identity='8e9e', name='cp-1', peer='https://a:2380', learner=False, healthy=True)]
+    ...          '[{"endpoint":"https://a:2379","health":true}]'])[0].healthy
+    True
 
     Raises ValueError for anything else.
     """
@@ -36,7 +37,7 @@ def members(lines: Sequence[str]) -> list[Member]:
     if not listed or not answers or any(len(fields) != 6 for fields in listed):
         raise ValueError("etcdctl says something else than its members")
     return [
-        Member(identity, name, peer, learner == "true", client in well)
+        Member(identity, name, peer, client, learner == "true", client in well)
         for identity, _, name, peer, client, learner in listed
     ]
 
@@ -44,6 +45,12 @@ def members(lines: Sequence[str]) -> list[Member]:
 def member_of(known: Sequence[Member], address: str) -> Member | None:
     """The member of the control plane at `address`."""
     return next((each for each in known if each.peer == peer_url(address)), None)
+
+
+def heir(known: Sequence[Member], leaving: Member) -> Member | None:
+    """Who leads when `leaving` is gone: one that is well and has a vote."""
+    others = (each for each in known if each != leaving)
+    return next((each for each in others if each.healthy and not each.learner), None)
 
 
 def lacking(known: Sequence[Member], address: str) -> str | None:

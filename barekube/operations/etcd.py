@@ -1,19 +1,23 @@
 """etcd, asked and told through the container of a control plane that runs it."""
 
+from collections.abc import Sequence
+
 from pyinfra.api import Host, State
 
 from barekube import etcd, remote
 from barekube.api import Api
 from barekube.cluster import Node
+from barekube.etcd import Member
 from barekube.operations.order import wait
 
 _LIMIT = 300
 _PKI = "/etc/kubernetes/pki/etcd"
-_CTL = (
+_CTL_AT = (
     "crictl exec $(crictl ps -q --name '^etcd$' | head -n 1) etcdctl"
-    f" --endpoints https://127.0.0.1:2379 --cacert {_PKI}/ca.crt"
-    f" --cert {_PKI}/healthcheck-client.crt --key {_PKI}/healthcheck-client.key"
+    f" --cacert {_PKI}/ca.crt --cert {_PKI}/healthcheck-client.crt"
+    f" --key {_PKI}/healthcheck-client.key --endpoints"
 )
+_CTL = f"{_CTL_AT} https://127.0.0.1:2379"
 
 
 def members(other: Host) -> list[etcd.Member] | None:
@@ -59,6 +63,17 @@ def make_room(state: State, host: Host, api: Api, node: Node, begun: bool) -> bo
         return False
     host.log(f"etcd: remove the member {own.identity} that a join of {node.name} left behind")
     return removed(host, api, own.identity)
+
+
+def led_by_another(api: Api, leaving: Member, known: Sequence[Member]) -> None:
+    """See that `leaving` does not lead: a leader that is removed leaves its followers to wait for
+    an election, for a second or two, and meanwhile no control plane answers.
+
+    etcdctl refuses where it does not lead; that, and a member that is dead, has had its election.
+    """
+    heir = etcd.heir(known, leaving)
+    if leaving.healthy and heir is not None:
+        remote.lines(api.host, f"{_CTL_AT} {leaving.client} move-leader {heir.identity}")
 
 
 def removed(host: Host, api: Api, identity: str) -> bool:

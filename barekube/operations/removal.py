@@ -10,6 +10,7 @@ from barekube import api as cluster_api
 from barekube import drain, nodes, removal, settings
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster
+from barekube.etcd import Member
 from barekube.facts.weave import WeaveReport
 from barekube.operations import ceph, etcd, roll
 from barekube.operations.order import (
@@ -91,7 +92,7 @@ def _removed(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
         host.log(f"{node} is not Ready: its pods start elsewhere once it is deleted")
     if member is not None:
         host.log(f"etcd: remove the member {member.identity} of {node}")
-        yield FunctionCommand(_leave_etcd, (cluster, node, member.identity), {})
+        yield FunctionCommand(_leave_etcd, (cluster, node, member, members), {})
     if live is not None:
         host.log(f"{node}: delete the node")
         yield FunctionCommand(_delete, (cluster, node), {})
@@ -118,8 +119,12 @@ def _drain(state: State, host: Host, cluster: Cluster, node: str) -> bool:
     return False
 
 
-def _leave_etcd(state: State, host: Host, cluster: Cluster, node: str, member: str) -> bool:
-    return etcd.removed(host, cluster_api.connect(cluster, besides=node), member)
+def _leave_etcd(
+    state: State, host: Host, cluster: Cluster, node: str, member: Member, known: list[Member]
+) -> bool:
+    api = cluster_api.connect(cluster, besides=node)
+    etcd.led_by_another(api, member, known)
+    return etcd.removed(host, api, member.identity)
 
 
 def _delete(state: State, host: Host, cluster: Cluster, node: str) -> bool:

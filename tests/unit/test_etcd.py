@@ -15,8 +15,15 @@ PRINTED = [
     "5c76a90ae78bcee7, started, cp-1, https://192.0.2.11:2380, https://192.0.2.11:2379, false",
     '[{"endpoint":"https://192.0.2.11:2379","health":true,"took":"3.332042ms"}]',
 ]
-FIRST = Member("5c76a90ae78bcee7", "cp-1", "https://192.0.2.11:2380", learner=False, healthy=True)
-ADDED = Member("3b0f6a9fbf1c34c", "", "https://192.0.2.12:2380", learner=True, healthy=False)
+FIRST = Member(
+    "5c76a90ae78bcee7",
+    "cp-1",
+    "https://192.0.2.11:2380",
+    "https://192.0.2.11:2379",
+    learner=False,
+    healthy=True,
+)
+ADDED = Member("3b0f6a9fbf1c34c", "", "https://192.0.2.12:2380", "", learner=True, healthy=False)
 
 
 def test_members_are_read_with_what_each_of_them_answers() -> None:
@@ -72,3 +79,10 @@ esac""",
     said = EtcdFact().process(process.communicate()[0].splitlines())
     assert process.returncode == 0
     assert said == (["8e9e, started"], "ill" if failing == 3 else "well")
+
+
+def test_one_that_is_well_and_votes_leads_when_another_leaves() -> None:
+    second = replace(FIRST, identity="b2", name="cp-2")
+    dead, learning = replace(second, healthy=False), replace(second, learner=True)
+    assert etcd.heir([FIRST, ADDED, dead, learning, second], FIRST) == second
+    assert etcd.heir([FIRST, ADDED, dead, learning], FIRST) is None

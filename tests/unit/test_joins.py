@@ -26,8 +26,12 @@ CLUSTER = Cluster(
     pod_network="10.32.0.0/12",
     nodes=(Node("cp-1", "192.0.2.11", True), Node("cp-2", "192.0.2.12", True)),
 )
-FIRST = etcd.Member("a1", "cp-1", "https://192.0.2.11:2380", learner=False, healthy=True)
-OWN = etcd.Member("b2", "cp-2", "https://192.0.2.12:2380", learner=False, healthy=True)
+FIRST = etcd.Member(
+    "a1", "cp-1", "https://192.0.2.11:2380", "https://192.0.2.11:2379", learner=False, healthy=True
+)
+OWN = etcd.Member(
+    "b2", "cp-2", "https://192.0.2.12:2380", "https://192.0.2.12:2379", learner=False, healthy=True
+)
 JOINS = [
     "make_room()",
     "write audit-policy.yaml",
@@ -242,7 +246,7 @@ def test_nothing_is_undone_without_another_control_plane_of_the_same_cluster(
     ("own", "begun", "removed", "said"),
     [
         (None, False, [], ""),
-        (etcd.Member("b2", "", OWN.peer, True, False), False, ["b2"], "left behind"),
+        (etcd.Member("b2", "", OWN.peer, "", True, False), False, ["b2"], "left behind"),
         (OWN, True, ["b2"], "left behind"),
         (OWN, False, None, "was another machine; run deploys/remove_node.py --data node=cp-2"),
     ],

@@ -7,10 +7,17 @@ from barekube.cluster import Cluster, Node
 from barekube.etcd import Member
 
 ONE, TWO, THREE = (
-    Member(f"{number}", f"cp-{number}", f"https://a{number}:2380", learner=False, healthy=True)
+    Member(
+        f"{number}",
+        f"cp-{number}",
+        f"https://a{number}:2380",
+        f"https://a{number}:2379",
+        learner=False,
+        healthy=True,
+    )
     for number in (1, 2, 3)
 )
-DEAD = Member("3", "cp-3", "https://a3:2380", learner=False, healthy=False)
+DEAD = Member("3", "cp-3", "https://a3:2380", "https://a3:2379", learner=False, healthy=False)
 
 
 def test_a_name_that_nobody_has_is_answered_with_those_that_there_are() -> None:

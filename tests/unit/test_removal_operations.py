@@ -1,5 +1,6 @@
 """A node leaves, in a run in which hosts fail."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ from pyinfra.api import FunctionCommand
 from pyinfra.context import ctx_host, ctx_inventory, ctx_state
 
 import barekube.api
-from barekube import drain
+from barekube import drain, remote
 from barekube.cluster import Node
 from barekube.etcd import Member
 from barekube.operations import etcd, order, removal, roll
@@ -75,8 +76,11 @@ def test_where_the_host_that_judges_fails_no_other_one_removes_or_resets_the_nod
     ]
 
 
-ONE = Member("1", "cp-1", "https://192.0.2.11:2380", learner=False, healthy=True)
-NEW = Member("2", "", "https://192.0.2.12:2380", learner=True, healthy=False)
+ONE = Member(
+    "1", "cp-1", "https://192.0.2.11:2380", "https://192.0.2.11:2379", learner=False, healthy=True
+)
+TWO = Member("2", "cp-2", "https://192.0.2.12:2380", "https://192.0.2.12:2379", False, True)
+NEW = Member("2", "", "https://192.0.2.12:2380", "", learner=True, healthy=False)
 
 
 @pytest.mark.parametrize(
@@ -120,3 +124,29 @@ def test_a_node_that_stays_is_let_back_unless_a_user_had_cordoned_it(
     host = SimpleNamespace(log=lambda line: None)
     assert removal._drain(SimpleNamespace(), host, CLUSTER, "w-1") is False  # type: ignore[arg-type]
     assert done == calls
+
+
+@pytest.mark.parametrize(
+    ("leaving", "told"),
+    [
+        (TWO, ["endpoints https://192.0.2.12:2379 move-leader 1", "remove 2"]),
+        (replace(TWO, healthy=False), ["remove 2"]),
+    ],
+    ids=["well", "dead"],
+)
+def test_a_member_that_leads_hands_that_over_before_it_leaves(
+    monkeypatch: pytest.MonkeyPatch, leaving: Member, told: list[str]
+) -> None:
+    ran: list[str] = []
+
+    def lines(other: object, script: str) -> list[str] | None:
+        ran.append(script)
+        # etcdctl's answer where the member is a follower.
+        return None if "move-leader" in script else []
+
+    _api(monkeypatch)
+    monkeypatch.setattr(remote, "lines", lines)
+    host = SimpleNamespace(log=lambda line: None)
+    known = [leaving, ONE]
+    assert removal._leave_etcd(SimpleNamespace(), host, CLUSTER, "cp-2", leaving, known)  # type: ignore[arg-type]
+    assert [each.endswith(end) for each, end in zip(ran, told, strict=True)] == [True] * len(told)
