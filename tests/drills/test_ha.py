@@ -222,6 +222,12 @@ def counting(*clients: Client) -> Iterator[Sequence[Client]]:
     finally:
         for each in clients:
             each.stop()
+        # Whom it thought ill, since when and why, for whoever has to find out why a call failed.
+        said = ssh(
+            WORKER,
+            "for each in $(crictl ps -aq --name '^proxy$'); do crictl logs -t $each; done 2>&1",
+        )
+        (LOGS / "proxy.log").write_text(said)
         clients[0]._new().delete_namespaced_config_map("ha-drill", "default")
 
 
