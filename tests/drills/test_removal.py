@@ -98,7 +98,7 @@ def test_a_budget_that_holds_a_pod_keeps_the_node(
         done = deploy("deploys/remove_node.py", "-y", "--data", "node=worker-3", extra=EXTRA)
         assert done.status == 1
         assert "is held by the budget tight" in done.text
-        assert "it is in the cluster still, and is not reset" in done.text
+        assert "it is not reset, for cp-1 failed; see above" in done.text
         get = [*kubectl, "get", "node", "worker-3", "-o", "json"]
         node = json.loads(subprocess.run(get, capture_output=True, check=True).stdout)
         assert "unschedulable" not in node["spec"]
