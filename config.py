@@ -175,6 +175,7 @@ def host_run(host: Host, *, executed: bool) -> summary.HostRun:
         operations=operations,
         would_change=state.meta[host].ops_change,
         refused=order.refused.get(host.name, ()),
+        misasked=order.misasked.get(host.name),
         unwell=order.unwell.get((executed, host.name), ()),
         said=said.lines.get(host.name, ()),
         lost=remote.lost(host),

@@ -99,8 +99,8 @@ def unwatched(servers: Sequence[k8s.V1Pod], now: datetime) -> str | None:
     if seconds >= _WATCHES_BACK:
         return None
     return (
-        f"the API server is there for {seconds:.0f} s, and after {_WATCHES_BACK} s kube-proxy and"
-        " the doors surely see again which pods go"
+        f"the API server started {seconds:.0f} s ago, and to see which pods go they may take"
+        f" {_WATCHES_BACK} s"
     )
 
 

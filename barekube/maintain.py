@@ -57,4 +57,6 @@ def report(host: Upkeep) -> list[str]:
         )
     if reason := reboot_reason(host):
         result.append(f"a reboot is due ({reason}); --data reboot=true does it")
-    return result
+    return result or [
+        "nothing is due by the package lists it has; --data packages=true renews them"
+    ]

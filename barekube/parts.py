@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from barekube import versions
 
+_THERE = "on the machine that the bundle is on"
 _BUNDLED = f"Debian {' or '.join(release for _, release in versions.BUNDLED)}"
 
 
@@ -58,9 +59,19 @@ def lacking(images: Mapping[str, str], arch: str, texts: Mapping[str, str]) -> l
     return [sentence for sentence in judged if sentence]
 
 
-def builds(arch: str) -> str:
-    """The command by which a bundle gets what it can build for a CPU."""
-    return f"`python -m bundle build --arch {arch}`"
+def builds(arch: str, version: str = versions.KUBERNETES) -> str:
+    """The command by which a bundle gets what it can build for a CPU, with a Kubernetes `version`
+    of the two that it can."""
+    former = versions.FORMER["kubernetes"]
+    more = f" --kubernetes {former}" if version == former else ""
+    return f"`python -m bundle build --arch {arch}{more}`"
+
+
+def remedy(arch: str, version: str) -> str:
+    """What gives a bundle Kubernetes `version` for a CPU."""
+    known = (versions.KUBERNETES, versions.FORMER["kubernetes"])
+    by = "" if version in known else f", by a barekube that has {version} in barekube/versions.py"
+    return f"run {builds(arch, version)} {_THERE}{by}"
 
 
 def _without(image: str, arch: str, text: str) -> str | None:
@@ -72,7 +83,8 @@ def _without(image: str, arch: str, text: str) -> str | None:
         return None
     known = versions.SOURCES.get(versions.without_tag(image))
     if known and arch in known.bundle:
-        how = f"run {builds(arch)}"
+        version = image.rpartition(":v")[2] if "/kube-" in image else versions.KUBERNETES
+        how = remedy(arch, version)
     else:
-        how = "add it from an archive by `python -m bundle add FILE`"
-    return f"the bundle has no image {image} for {arch}; {how} on the machine that it is on"
+        how = f"add it from an archive by `python -m bundle add FILE` {_THERE}"
+    return f"the bundle has no image {image} for {arch}; {how}"

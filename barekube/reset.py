@@ -127,8 +127,9 @@ def script(pod_network: str) -> str:
             swap,
             purge,
             f"rm -f {' '.join(map(shlex.quote, FILES))}",
+            f"rm -f {' '.join(f'/var/cache/apt/archives/{name}_*.deb' for name in PACKAGES)}",
             f"rmdir {PurePosixPath(containerd.UNIT_FILE).parent} 2>/dev/null || true",
-            "rm -rf /run/containerd",
+            "rm -rf /run/containerd /run/barekube",
             empty,
             "systemctl daemon-reload",
             "sync",
@@ -165,17 +166,9 @@ def refusal(node: Node, cluster: Cluster, running: set[str], registered: bool | 
     return None
 
 
-def confirmation(cluster: Cluster, given: object, command: str) -> str | None:
-    """The sentence with the exact command, if the cluster's name is not given."""
-    if given == cluster.name:
-        return None
-    wrong = f"{given} is not the cluster's name; " if given else ""
-    return f"{wrong}nothing is reset; to do it: {command} --data cluster={cluster.name}"
-
-
 def found(paths: list[str], packages: list[str]) -> list[str]:
     """What is there of barekube and Kubernetes, a phrase each."""
     return [
-        *(f"{path}: deleted" for path in paths),
-        *([f"packages {', '.join(packages)}: purged"] if packages else []),
+        *([f"packages {', '.join(packages)}"] if packages else []),
+        *([", ".join(paths)] if paths else []),
     ]

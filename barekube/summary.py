@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import PurePath
@@ -71,6 +71,8 @@ class HostRun:
     would_change: int = 0
     # The sentences that it was refused with.
     refused: Sequence[str] = ()
+    # It was refused what the command itself asks for, which lacked this --data ("": or is wrong).
+    misasked: str | None = None
     # What is not well, and no change of this host mends.
     unwell: Sequence[str] = ()
     # Each line that was said of it.
@@ -259,6 +261,9 @@ def next_command(run: Run) -> list[str]:
             "nobody is there to press enter; to do it:",
             f"  {command([*run.arguments, '-y'])}",
         ]
+    for host in run.hosts.values():
+        if host.misasked is not None:
+            return _asked_otherwise(run, host.misasked)
     if (run.broken_off or run.without_api) and not bad:
         return ["mend the error above, then run again:", f"  {command(run.arguments)}"]
     if bad:
@@ -267,11 +272,23 @@ def next_command(run: Run) -> list[str]:
             again = command(_without(run.arguments, ("--limit", "--exclude")), "--limit", bad)
         return ["mend the errors above, then run again:", f"  {again}"]
     if run.preview and any(host.would_change for host in run.hosts.values()):
-        rest = _without(run.arguments, (), ("--dry", "--diff", "--json"))
+        rest = _without(run.arguments, (), _LOOKING)
         # What drifted is brought back by the deploy that it was compared with.
         rest = [each.replace("drift.py", "site.py") for each in rest]
         return ["to do it:", f"  {command([*rest, '-y'])}"]
     return _after(run)
+
+
+# What makes a preview of a run.
+_LOOKING: Final = ("--dry", "--diff", "--json")
+
+
+def _asked_otherwise(run: Run, data: str) -> list[str]:
+    """What follows a command that was refused for what it asks."""
+    if not data:
+        return ["that cannot be done as it was asked; the sentence above says what can"]
+    words = _without(_without_data(run.arguments, {data.partition("=")[0]}), (), (*_LOOKING, "-y"))
+    return ["to do it:", f"  {command([*words, '-y', '--data', data])}"]
 
 
 def _after(run: Run) -> list[str]:
@@ -283,7 +300,11 @@ def _after(run: Run) -> list[str]:
         return ["to see what would go:", f"  {command([*run.arguments, '--data', 'prune=true'])}"]
     if last in _THEN:
         deploy, why = _THEN[last]
-        return [why, f"  {command(_instead(run, deploy))}"]
+        words = _instead(run, deploy)
+        if run.preview and deploy == "verify":
+            # Its preview proves nothing.
+            words = [*_without(words, (), _LOOKING), "-y"]
+        return [why, f"  {command(words)}"]
     stages = STAGES if run.storage else STAGES[:-1]
     well = all(outcome(host, run)[0] is not Outcome.UNWELL for host in run.hosts.values())
     if last in stages[:-1] and well:
@@ -298,14 +319,23 @@ def _after(run: Run) -> list[str]:
 
 def _instead(run: Run, deploy: str) -> list[str]:
     """The arguments with this deploy in the place of all, without what only those were asked."""
+    first = run.deploys[0]
+    named = {first: [str(PurePath(first).with_name(f"{deploy}.py"))]}
+    named |= {each: [] for each in run.deploys[1:]}
+    return [
+        word for each in _without_data(run.arguments, ASKED) for word in named.get(each, [each])
+    ]
+
+
+def _without_data(arguments: Sequence[str], keys: Collection[str]) -> list[str]:
+    """The arguments less what --data says of these keys."""
     result: list[str] = []
-    for each in run.arguments:
-        asked = each.removeprefix("--data=").partition("=")[0] in ASKED
-        if asked and result[-1:] == ["--data"]:
+    for each in arguments:
+        if each.removeprefix("--data=").partition("=")[0] not in keys:
+            result.append(each)
+        elif result[-1:] == ["--data"]:
             result.pop()
-        elif each == run.deploys[0]:
-            result.append(str(PurePath(each).with_name(f"{deploy}.py")))
-        elif each not in run.deploys and not (asked and each.startswith("--data=")):
+        elif not each.startswith("--data="):
             result.append(each)
     return result
 

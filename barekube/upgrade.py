@@ -35,6 +35,11 @@ class Step(Enum):
     PACKAGES = "install the other packages, restart kubelet, wait for Ready"
     UNCORDON = "uncordon"
 
+    def words(self, version: str) -> str:
+        """What is to do, for a person, on the way to `version`."""
+        to = "" if self in (Step.DRAIN, Step.UNCORDON) else f" ({version})"
+        return f"to do: {self.value}{to}"
+
 
 @dataclass(frozen=True)
 class State:
@@ -145,6 +150,17 @@ def not_well(cluster: State, left_out: Collection[str]) -> list[str]:
         for name, why in cluster.troubled.items()
         if name in cluster.servers or name not in left_out
     ]
+
+
+def reached(kubelets: Mapping[str, str], wanted: str) -> str:
+    """How far an upgrade to version `wanted` is; `kubelets` are those of all nodes."""
+    old = sorted(f"{name} ({runs})" for name, runs in kubelets.items() if runs != wanted)
+    if not old:
+        return f"all {len(kubelets)} nodes run {wanted}"
+    return (
+        f"{len(kubelets) - len(old)} of {len(kubelets)} nodes run {wanted}; left behind:"
+        f" {', '.join(old)}"
+    )
 
 
 def room(path: str, free: int, size: int) -> str | None:
@@ -287,9 +303,9 @@ def selects(selector: Any, labels: Mapping[str, str]) -> bool:  # noqa: ANN401
     )
 
 
-def backup(now: datetime, version: str) -> str:
-    """The directory of a backup of a node of `version`."""
-    return f"{BACKUPS}/backup-{now:%Y-%m-%dT%H-%M-%S}-{version}"
+def backup(time: str, version: str) -> str:
+    """The directory of a backup of a node of `version`; the names of later times sort later."""
+    return f"{BACKUPS}/backup-{time}-{version}"
 
 
 _KUBELETS = ("/var/lib/kubelet/config.yaml", "/var/lib/kubelet/kubeadm-flags.env")

@@ -15,7 +15,7 @@ cluster = settings.cluster()
 node = host.data.get("node")
 
 removal.judged(name="See what would be lost with it", cluster=cluster, node=node)
-order.barrier(name="Nothing would be lost")
+removal.allowed(name="Nothing would be lost")
 if node:
     removal.removed(name=f"Take {node} out of the cluster", cluster=cluster, node=node)
     order.barrier(name=f"{node} is out of the cluster")

@@ -33,3 +33,4 @@ for names in host.loop([[name] for name in masters] + batches):
     if host.name in names:
         steps.node(name=f"Upgrade {', '.join(names)}", cluster=cluster)
     order.barrier(name=f"Done: {', '.join(names)}")
+steps.told(name="Say how far the cluster is", cluster=cluster)

@@ -44,7 +44,13 @@ def main() -> int:
         if arguments.command not in ("up", "down"):
             _need_programs()
         with lock.held() if arguments.command in _CHANGES else nullcontext():
-            return _do(arguments, lab)
+            status = _do(arguments, lab)
+            sys.stdout.flush()
+            return status
+    except BrokenPipeError:
+        # Whoever reads it (`head`) has seen enough; nor is Python's own end to write there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (LabError, BundleError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ LOGS: Final = STATE / "logs"
 UML: Final = STATE / "uml"
 KEY: Final = STATE / "id_ed25519"
 KNOWN_HOSTS: Final = STATE / "known_hosts"
-KUBECONFIG: Final = CACHE / "kubeconfig"
+KUBECONFIG: Final = STATE / "kubeconfig"
 # The guests' memory: files in a tmpfs of our own, so that no other one is filled.
 MEMORY: Final = Path("/run/barekube-lab")
 BUNDLE: Final = Path.home() / ".cache/barekube/bundle"

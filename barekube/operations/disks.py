@@ -14,7 +14,7 @@ from barekube.cluster import Cluster
 from barekube.disks import Verdict, judge, refusal
 from barekube.facts.disks import DisksFact
 from barekube.facts.machine import Machine
-from barekube.operations.order import changing, persistently, refuse
+from barekube.operations.order import changing, persistently, refuse, unconfirmed
 from barekube.traces import CA
 
 _own: dict[bool, str | None] = {}
@@ -81,10 +81,7 @@ def zapped(cluster: Cluster, disk: str) -> Generator[StringCommand]:
         return
     host.log(f"{there.title}: all that is on it goes for ever ({there.osd or there.copy})")
     if host.data.get("cluster") != cluster.name:
-        yield from refuse(
-            "to empty it: pyinfra INVENTORY deploys/zap.py -y --data"
-            f" host={host.name} --data disk={disk} --data cluster={cluster.name}"
-        )
+        yield from unconfirmed(cluster, "it is not emptied")
         return
     # Opened for itself alone: what is in use is not touched.
     script = "perl -MFcntl -e 'sysopen(my $f, $ARGV[0], O_RDWR | O_EXCL) or die \"in use: $!\\n\"'"

@@ -16,6 +16,7 @@ from pyinfra.api.exceptions import DeployError
 from barekube import api as cluster_api
 from barekube import lease, settings
 from barekube.api import API_ERRORS, passing, phrase
+from barekube.cluster import Cluster
 
 # Alone on the host. A kubeadm or dpkg of this account that outlived its run or its SSH session is
 # waited for; that of another operator, or of another run that lives, is not.
@@ -33,6 +34,8 @@ _MINUTES = 3
 _Answer = TypeVar("_Answer")
 # The sentences that each host was refused with.
 refused: dict[str, list[str]] = {}
+# Of those that were refused what the command itself asks for: the --data that was lacking, or "".
+misasked: dict[str, str] = {}
 _ended: set[str] = set()
 # The stages that a preview has come to the end of, or to a barrier in, by host.
 _passed: set[tuple[str, str]] = set()
@@ -191,6 +194,22 @@ def refuse(*sentences: str) -> Generator[StringCommand, None, None]:
         if sentence not in said:
             said.append(sentence)
     yield _REFUSED
+
+
+def refuse_what_is_asked(*sentences: str, data: str = "") -> Generator[StringCommand, None, None]:
+    """Refuse what no mending makes right: the end of the run does not offer its command again, but,
+    where it lacked `data`, the command with that."""
+    misasked[host.name] = data
+    return refuse(*sentences)
+
+
+def unconfirmed(cluster: Cluster, undone: str) -> Generator[StringCommand, None, None]:
+    """Refuse what the cluster's name has to confirm, and does not; `undone` says what is not done
+    therefore."""
+    given = host.data.get("cluster")
+    why = f"{given} is not the cluster's name" if given else "nobody confirmed it"
+    data = f"cluster={cluster.name}"
+    return refuse_what_is_asked(f"{undone}, for {why} (--data {data})", data=data)
 
 
 def warn(sentence: str) -> None:

@@ -11,7 +11,13 @@ from barekube import api as cluster_api
 from barekube import osd, remote, rook
 from barekube.api import ADMIN, found
 from barekube.cluster import Cluster
-from barekube.operations.order import acts_for_the_cluster, answering, refuse, wait
+from barekube.operations.order import (
+    acts_for_the_cluster,
+    answering,
+    refuse,
+    unconfirmed,
+    wait,
+)
 
 # Ceph moves data for hours, if there is much of it; a further run goes on with that.
 _MOVE_LIMIT, _END_LIMIT = 3600, 300
@@ -61,10 +67,7 @@ def _removed(cluster: Cluster, number: int) -> Generator[PyinfraCommand]:
     runs = "up" if number in seen.up else "down"
     host.log(f"osd.{number} of {where} ({runs}): out, its data elsewhere, then purged")
     if host.data.get("cluster") != cluster.name:
-        yield from refuse(
-            "nothing is changed; to do it: pyinfra INVENTORY deploys/replace_disk.py -y --data"
-            f" osd={number} --data cluster={cluster.name}"
-        )
+        yield from unconfirmed(cluster, "nothing is changed")
         return
     yield FunctionCommand(_remove, (cluster, number), {})
 

@@ -99,11 +99,14 @@ def _sources(other: Host, said: Checkup, wanted: Wanted) -> list[str]:
     if got is None:
         return ["its sources cannot be tried; mend the error above, then run again"]
     deaf = [url for url in got.silent if url not in indexes and url not in images]
+    if bundle and deaf == [sources[-1].release_file]:
+        minor = versions.kubernetes_minor(wanted.version)
+        return [f"the bundle has no Kubernetes {minor}; {parts.remedy(arch, wanted.version)}"]
     if deaf:
         return [f"{url} does not answer; mend its network, or group_data's source" for url in deaf]
     lacks = [
-        f"the bundle has no {indexes[url].name} packages of {said.codename} for {arch}; run"
-        f" {parts.builds(arch)} on the machine that it is on"
+        f"the bundle has no {indexes[url].name} packages of {said.codename} for {arch};"
+        f" {parts.remedy(arch, versions.KUBERNETES)}"
         for url in got.silent
         if url in indexes
     ]

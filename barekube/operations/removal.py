@@ -19,6 +19,7 @@ from barekube.operations.order import (
     leads,
     persistently,
     refuse,
+    refuse_what_is_asked,
     wait,
 )
 
@@ -37,28 +38,39 @@ def judged(cluster: Cluster, node: object) -> Generator[PyinfraCommand]:
 def _judged(cluster: Cluster, node: object) -> Generator[PyinfraCommand]:
     if not leads():
         return
-    why = persistently(_why_not, cluster, node)
-    if why:
-        yield from refuse(why)
+    if refusal := persistently(_refusal, cluster, node):
+        yield from refusal
         return
     host.noop(f"nothing that is needed would be lost with {node}")
 
 
-def _why_not(cluster: Cluster, node: object) -> str | None:
+def _refusal(cluster: Cluster, node: object) -> Generator[StringCommand] | None:
+    name = str(node or "")
     try:
-        api = cluster_api.connect(cluster, besides=str(node or ""))
+        api = cluster_api.connect(cluster, besides=name)
     except Trouble as trouble:
-        if [each.name for each in cluster.control_planes] == [node]:
-            return removal.last(str(node))
-        return f"no other control plane answers ({trouble}); bring one up, then run this again"
+        if [each.name for each in cluster.control_planes] == [name]:
+            return refuse_what_is_asked(removal.last(name))
+        return refuse(f"no other control plane answers ({trouble}); bring one up, then run again")
     there = [each.metadata.name for each in api.core.list_node().items]
     if wrong := removal.unknown(node, there, [each.name for each in cluster.nodes]):
-        return wrong
-    name = str(node)
+        return refuse_what_is_asked(wrong)
     members = etcd.members(api.host)
     if members is None:
-        return _unknown_members(api)
-    return removal.loss(members, name) or removal.carries_data(name, ceph.carried(api, name))
+        return refuse(_unknown_members(api))
+    if wrong := removal.loss(members, name):
+        return refuse(wrong)
+    if wrong := removal.carries_data(name, ceph.carried(api, name)):
+        return refuse(wrong)
+    return None
+
+
+@operation()
+def allowed() -> Generator[StringCommand]:
+    """The host that judged has not failed; if it has, all stop before the first change."""
+    if state.is_executing and (failed := failed_leader()):
+        yield from refuse(f"nothing is changed here, for {failed} failed")
+    host.noop("nothing would be lost")
 
 
 def _unknown_members(api: Api) -> str:

@@ -1,7 +1,6 @@
 """A host back to what it was before barekube."""
 
 import contextlib
-import sys
 from collections.abc import Generator
 
 from pyinfra import host, state
@@ -9,11 +8,11 @@ from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import nodes, reset, settings, summary
+from barekube import nodes, reset, settings
 from barekube.api import API_ERRORS
 from barekube.cluster import Cluster
 from barekube.facts.machine import Machine
-from barekube.operations.order import changing, exclusively, persistently, refuse
+from barekube.operations.order import changing, exclusively, persistently, refuse, unconfirmed
 
 _judged: dict[str, str | None] = {}
 
@@ -66,12 +65,12 @@ def steps(cluster: Cluster, *, confirmed: bool) -> Generator[PyinfraCommand]:
     if not there:
         host.noop("nothing of barekube or Kubernetes is on it")
         return
-    for phrase in there:
-        host.log(phrase)
     if not confirmed:
-        given = host.data.get("cluster")
-        command = summary.command([each for each in sys.argv[1:] if each != "--dry"])
-        yield from refuse(reset.confirmation(cluster, given, command) or "")
+        for phrase in there:
+            host.log(f"would go: {phrase}")
+        yield from unconfirmed(cluster, "nothing is reset")
         return
+    for phrase in there:
+        host.log(f"goes: {phrase}")
     host.log("Debian's own packages stay; kernel modules and parameters stay until the next boot")
     yield changing(reset.script(cluster.pod_network))

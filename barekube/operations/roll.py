@@ -73,7 +73,8 @@ def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | No
         stage = cluster.node(host.name).stage
         host.log(f"{host.name} is not in the cluster; run deploys/{stage}.py first")
         return False
-    if why := wait("those who send requests to pods", _SEEN_LIMIT, lambda: _unseen(api, host.name)):
+    what = "kube-proxy and the doors to follow the API again"
+    if why := wait(what, _SEEN_LIMIT, lambda: _unseen(api, host.name)):
         host.log(f"nothing is drained: {why}; mend that, then run this again")
         return False
     began.append(renewed(api, host.name))
@@ -83,6 +84,7 @@ def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | No
             host.log(f"nothing is drained: {sentence}")
             return False
         mark(api, host.name, "true")
+    host.log(f"drain, {_DRAIN_LIMIT} s at most")
     why = drain.drain(host, api, host.name, _DRAIN_LIMIT)
     if why is None:
         return True
@@ -104,15 +106,18 @@ def _unseen(api: Api, name: str) -> str | None:
 
 def let_back(state: State, host: Host, cluster: Cluster) -> bool:
     """Uncordon this host's node, if we cordoned it."""
-    uncordoned(cluster_api.connect(cluster), host.name)
+    if uncordoned(cluster_api.connect(cluster), host.name):
+        host.log("uncordoned")
     return True
 
 
-def uncordoned(api: Api, name: str) -> None:
-    """A node takes pods again, unless a user cordoned it."""
-    if marked(api, name):
-        drain.uncordon(api, name)
-        mark(api, name, None)
+def uncordoned(api: Api, name: str) -> bool:
+    """Whether we had cordoned a node, which takes pods again then."""
+    if not marked(api, name):
+        return False
+    drain.uncordon(api, name)
+    mark(api, name, None)
+    return True
 
 
 def _ceph_lacks(cluster: Cluster, node: str, *, back: bool) -> str | None:
@@ -167,6 +172,7 @@ def _await_well(
             api.core.list_namespaced_pod("kube-system", field_selector=here).items
         )
 
+    host.log(f"wait until its node is Ready, {READY_LIMIT} s at most")
     why = wait("its node", READY_LIMIT, lacking)
     if why is None:
         return True

@@ -26,6 +26,7 @@ from barekube.operations.order import (
     answering,
     persistently,
     refuse,
+    refuse_what_is_asked,
     wait,
     without_api,
 )
@@ -80,7 +81,8 @@ def _examined(cluster: Cluster) -> Generator[PyinfraCommand]:
         return
     _lacking[key] = steps
     arch = _state(api).architectures[host.name]
-    _findings[key] = _own_findings(cluster, arch) if steps else []
+    out_of_reach = upgrade.refusals(_state(api), cluster.version)
+    _findings[key] = _own_findings(cluster, arch) if steps and not out_of_reach else []
     host.noop(f"{len(steps)} steps lack to {cluster.version}")
 
 
@@ -189,16 +191,13 @@ def _packages(
     offered = host.get_fact(Offered, source=text, packages=install)
     if offered is None or (missing := sorted(set(install) - offered)):
         named = " ".join(install if offered is None else missing)
-        yield f"{source.uri} does not offer it {named}; {_remedy(arch)}"
+        yield f"{source.uri} does not offer {named}; {_remedy(arch)}"
 
 
 def _remedy(arch: str) -> str:
     if not host.data.bundle_url:
         return "mend group_data's source"
-    return (
-        f"run {parts.builds(arch)} on the machine that the bundle is on, by a"
-        f" barekube that has {host.data.kubernetes_version} in barekube/versions.py"
-    )
+    return parts.remedy(arch, host.data.kubernetes_version)
 
 
 def _images(cluster: Cluster, arch: str) -> list[str]:
@@ -231,6 +230,9 @@ def _passed(cluster: Cluster) -> Generator[PyinfraCommand]:
     if not lacking:
         host.noop(f"every host of this run has {cluster.version}")
         return
+    if wrong := upgrade.refusals(_state(cluster_api.connect(cluster)), cluster.version):
+        yield from refuse_what_is_asked(*wrong)
+        return
     found = {name: _findings.get((phase, name), []) for name in active}
     if acts_for_the_cluster():
         found[host.name] = [*found[host.name], *_cluster_findings(cluster, active, lacking)]
@@ -256,8 +258,6 @@ def _silent(active: Collection[str]) -> list[str]:
 def _cluster_findings(cluster: Cluster, active: list[str], lacking: list[str]) -> list[str]:
     api = cluster_api.connect(cluster)
     seen = _state(api)
-    if wrong := upgrade.refusals(seen, cluster.version):
-        return wrong
     silent = [
         f"{name} is not in this run; bring it up, or leave it out by --exclude {name}"
         for name in _silent(active)
@@ -331,6 +331,11 @@ def _metrics(cluster: Cluster) -> Iterable[str]:
         if remote.reach(other):
             answer = Api(other, cluster).client.call_api("/metrics", "GET", _preload_content=False)
             yield from answer.data.decode().splitlines()
+
+
+def had_to_do() -> bool:
+    """Whether a host of this run lacked something when it began."""
+    return any(steps for (phase, _), steps in _lacking.items() if phase == state.is_executing)
 
 
 def lacking(cluster: Cluster, only: tuple[Step, ...]) -> list[Step] | None:

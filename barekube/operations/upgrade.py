@@ -15,8 +15,16 @@ from barekube.facts.upgrade import ETCDCTL, RemainsFact
 from barekube.operations import packages, roll, units
 from barekube.operations.joins import CONFIG, TAKE_CONFIG
 from barekube.operations.living import as_stored, wanted_of
-from barekube.operations.order import answering, changing, persistently, refuse, syncing, wait
-from barekube.operations.upgradable import ask, found_packages, lacking, looked, now
+from barekube.operations.order import (
+    acts_for_the_cluster,
+    answering,
+    changing,
+    persistently,
+    refuse,
+    syncing,
+    wait,
+)
+from barekube.operations.upgradable import ask, found_packages, had_to_do, lacking, looked, now
 from barekube.upgrade import Step
 
 _SERVERS_LIMIT, _WELL_LIMIT = 300, 300
@@ -85,11 +93,17 @@ def _backed_up(cluster: Cluster) -> Generator[PyinfraCommand]:
         return
     masters = [each for each in settings.control_plane_hosts() if each in state.active_hosts]
     snapshot = bool(masters) and masters[0].name == host.name
-    target = upgrade.backup(datetime.now(UTC), kubelet.version.partition("-")[0])
-    host.log(f"{target}: {'a snapshot of etcd, ' if snapshot else ''}keys, manifests, settings")
+    version = kubelet.version.partition("-")[0]
+    target = upgrade.backup(f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}", version)
+    shown = target if state.is_executing else upgrade.backup("TIME", version)
+    host.log(f"{shown}: {'a snapshot of etcd, ' if snapshot else ''}keys, manifests, settings")
     yield changing(_BACKUP.format(target=target, snapshot=_SNAPSHOT if snapshot else ""))
+    if state.is_executing and snapshot:
+        _snapshots.append(f"{target}/etcd.db on {host.name}")
 
 
+# Where this run has put etcd's snapshot.
+_snapshots: list[str] = []
 # Named at the end only: what has the name of a backup is whole, and was looked at.
 _BACKUP = (
     "umask 077; n={target}.new; rm -rf ${{n%/*}}/backup-*.new; mkdir -p $n; {snapshot}"
@@ -141,7 +155,7 @@ def _servers(cluster: Cluster) -> Generator[PyinfraCommand]:
 
 def _say(cluster: Cluster, steps: list[Step]) -> None:
     for step in steps:
-        host.log(f"{step.value}: {cluster.version}")
+        host.log(step.words(cluster.version))
 
 
 def _kubeadm(cluster: Cluster, steps: list[Step], seen: upgrade.State) -> Generator[PyinfraCommand]:
@@ -156,6 +170,8 @@ def _kubeadm(cluster: Cluster, steps: list[Step], seen: upgrade.State) -> Genera
     command = f"{step.value} --config {CONFIG}{' --yes' if step is Step.APPLY else ''}"
     master = cluster.node(host.name).control_plane
     beside = f"{_SYNCING} " if master else ""
+    if state.is_executing:
+        host.log(f"{step.value}: begun; it takes a minute or more")
     yield changing(f"{TAKE_CONFIG}; {beside}{command}; sync", stdin=config)
     if master:
         yield FunctionCommand(_annotate, (cluster, before), {})
@@ -262,6 +278,22 @@ def _install(cluster: Cluster) -> Generator[PyinfraCommand]:
         files=containerd.files(host.data.bundle_url, packages.BUNDLE_CA),
     )
     yield changing(f"systemctl daemon-reload; systemctl restart kubelet; {_CLEAN}")
+
+
+@operation()
+def told(cluster: Cluster) -> Generator[PyinfraCommand]:
+    """How far the cluster is, after a run that had something to do. No remote command."""
+    yield from answering(_told(cluster))
+
+
+def _told(cluster: Cluster) -> Generator[PyinfraCommand]:
+    if state.is_executing and acts_for_the_cluster() and had_to_do():
+        host.log(upgrade.reached(now(cluster).kubelets, cluster.version))
+        for snapshot in _snapshots:
+            host.log(f"etcd as it was before is kept: {snapshot}")
+    host.noop("told")
+    return
+    yield
 
 
 # kubeadm's copies of what it replaced, etcd's whole directory among them; ours are verified.

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import pytest
 
 from barekube import summary
+from lab.paths import KUBECONFIG
 from tests.lab.conftest import Deploy, Run
 from tests.lab.recorder import host_state, objects, run_lab, ssh
 
@@ -125,8 +126,7 @@ def _objects() -> dict[str, str]:
     if "admin" not in ssh("cp-1", "ls /etc/kubernetes 2>/dev/null || true"):
         return {}
     run_lab("kubeconfig", seconds=60)
-    home = "/root/.cache/barekube"
-    return objects([f"{home}/bin/kubectl", "--kubeconfig", f"{home}/lab/kubeconfig"])
+    return objects(["/root/.cache/barekube/bin/kubectl", "--kubeconfig", str(KUBECONFIG)])
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -59,6 +59,7 @@ ls /sys/class/net | grep -E 'weave|cni|datapath' || true
 cat /proc/mounts | grep -E 'kubelet|containerd|netns' || true
 ps -e -o comm | grep -E 'kube|containerd|etcd|coredns|haproxy|traefik' || true
 iptables-save 2>/dev/null | grep -E 'KUBE|WEAVE' || true
+ls -d /run/barekube /var/cache/apt/archives/kube*.deb 2>/dev/null || true
 """
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from barekube import doors, versions
-from lab.paths import DISKS
+from lab.paths import DISKS, KUBECONFIG
 from tests.drills.test_power_cuts import LOGS, NAMES, _copy, _pyinfra
 from tests.lab.conftest import PYINFRA, Run
 from tests.lab.recorder import repository_root, run_lab, ssh
@@ -42,7 +42,7 @@ DEPLOYED = LOGS / "deployed-disks"
 NODE_PORT = 30080
 KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 _CACHE = Path.home() / ".cache/barekube"
-_OUTSIDE = [str(_CACHE / "bin/kubectl"), "--kubeconfig", str(_CACHE / "lab/kubeconfig")]
+_OUTSIDE = [str(_CACHE / "bin/kubectl"), "--kubeconfig", str(KUBECONFIG)]
 _SHOP = """\
 apiVersion: apps/v1
 kind: Deployment
@@ -241,6 +241,7 @@ def test_an_upgrade_of_a_minor_fails_no_request_and_leaves_nothing_to_do(deploye
     assert run.status == 0, run.text[-8000:]
     assert client.failed == []
     assert client.asked > run.seconds
+    assert f"all {len(NAMES)} nodes run {NEW}" in run.text
     snapshot = ssh(
         "cp-1", "stat -c '%a %s' /var/lib/barekube/backup-*/etcd.db /var/lib/barekube/b*"
     )

@@ -11,6 +11,7 @@ import pytest
 
 from lab import hosts as lab_hosts
 from lab import pod_network
+from lab.paths import KUBECONFIG
 from tests.lab.recorder import repository_root, run_lab
 
 PYINFRA = [".venv/bin/pyinfra", "lab/inventory.py"]
@@ -85,9 +86,8 @@ def site(deploy: Deploy) -> Run:
 def kubectl(site: Run) -> Iterator[list[str]]:
     """The beginning of a kubectl command line with the lab's kubeconfig."""
     run_lab("kubeconfig", seconds=60)
-    config = Path.home() / ".cache/barekube/lab/kubeconfig"
     program = Path.home() / ".cache/barekube/bin/kubectl"
-    yield [str(program), "--kubeconfig", str(config)]
+    yield [str(program), "--kubeconfig", str(KUBECONFIG)]
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,12 @@ def test_a_name_of_nobody_is_refused(pyinfra: Pyinfra) -> None:
     words = ("-y", "--debug", "--data", "node=w-9")
     done = pyinfra(_CONVERGED, "deploys/remove_node.py", *words, api=True)
     _refused(done, "w-9 is neither a node nor a host of the inventory")
+    # The others stop with it, and the same command is not offered again.
+    assert "[@fake/w-1]  nothing is changed here, for @fake/cp-1 failed" in done.stderr
+    assert "w-9 is out of the cluster" not in done.stderr.partition("Beginning operation run")[2]
+    assert done.summary[-1] == (
+        "that cannot be done as it was asked; the sentence above says what can"
+    )
 
 
 @pytest.mark.parametrize("more", [(), ("--data", "cluster=away")])
@@ -31,12 +37,14 @@ def test_a_reset_without_the_clusters_name_says_what_would_go_and_the_command(
     pyinfra: Pyinfra, more: tuple[str, ...]
 ) -> None:
     done = pyinfra(_CONVERGED, "deploys/reset.py", "-y", "--debug", *more, api=True)
-    _refused(
-        done,
-        "packages kubelet",
-        "nothing is reset; to do it: pyinfra",
-        "--data cluster=barekube",
-    )
+    why = "away is not the cluster's name" if more else "nobody confirmed it"
+    _refused(done, f"nothing is reset, for {why} (--data cluster=barekube)")
+    assert done.stderr.count("would go: packages kubelet") == 3
+    assert " goes: " not in done.stderr
+    assert done.summary[-2:] == [
+        "to do it:",
+        f"pyinfra {_CONVERGED} deploys/reset.py --debug -y --data cluster=barekube",
+    ]
 
 
 def test_one_host_of_a_living_cluster_is_not_reset(pyinfra: Pyinfra) -> None:

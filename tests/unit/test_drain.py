@@ -56,12 +56,12 @@ def _server(seconds: int, ready: str = "True") -> k8s.V1Pod:
 @pytest.mark.parametrize(
     ("servers", "said"),
     [
-        ([_server(31)], "the API server is there for 31 s"),
+        ([_server(31)], "the API server started 31 s ago"),
         ([_server(60)], None),
         # Whoever watched at the younger one asks another at once.
         ([_server(5), _server(4000)], None),
         # A dead machine's is no help.
-        ([_server(5), _server(4000, ready="False")], "the API server is there for 5 s"),
+        ([_server(5), _server(4000, ready="False")], "the API server started 5 s ago"),
         ([_server(4000, ready="False")], "no API server is ready"),
     ],
 )

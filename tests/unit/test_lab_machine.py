@@ -146,6 +146,25 @@ def test_a_full_disk_is_a_sentence(
     assert said == (1, "lab: /a/b: No space left on device; mend that, then run it again\n")
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    code = (
+        "import sys, time; from lab import __main__ as lab; lab.machine.need_root = lambda: None;"
+        " lab._need_programs = lambda: None; lab._do = lambda *_: time.sleep(1) or print('cp-1');"
+        " sys.argv = ['lab', 'status']; sys.exit(lab.main())"
+    )
+    for unbuffered in ("", "1"):
+        with subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as lab:
+            assert lab.stdout and lab.stderr
+            lab.stdout.close()
+            assert lab.stderr.read() == b""
+
+
 def test_only_root_can_have_a_lab(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr("os.geteuid", lambda: 1000)

@@ -50,6 +50,10 @@ def test_what_is_to_do_is_said_with_the_data_that_does_it() -> None:
         "2 packages can be upgraded (openssl, libssl3); --data packages=true does it",
         "a reboot is due (/run/reboot-required is there); --data reboot=true does it",
     ]
+    idle = ["running 6.1.0-9-amd64", "booted 1000", "end"]
+    assert report(UpkeepFact().process(idle)) == [
+        "nothing is due by the package lists it has; --data packages=true renews them"
+    ]
 
 
 @pytest.mark.parametrize(

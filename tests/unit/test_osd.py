@@ -155,8 +155,7 @@ def test_without_the_clusters_name_it_is_said_what_would_go_and_nothing_is_done(
     done = outcome(operations.removed, CLUSTER, 2, answers={})
     assert done.logs == [
         "osd.2 of w-3 (up): out, its data elsewhere, then purged",
-        "nothing is changed; to do it: pyinfra INVENTORY deploys/replace_disk.py -y --data osd=2"
-        " --data cluster=home",
+        "nothing is changed, for nobody confirmed it (--data cluster=home)",
     ]
     assert (done.commands, ceph.did) == (["false"], [])
 

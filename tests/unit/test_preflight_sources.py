@@ -77,7 +77,8 @@ def _said(
     }
     host = Asked("pi-1", answers, data)
     with ctx_host.use(host):
-        return preflight._sources(cast(Host, host), BOARD, WORKER), host.urls
+        wanted = replace(WORKER, version=data["kubernetes_version"])
+        return preflight._sources(cast(Host, host), BOARD, wanted), host.urls
 
 
 def test_a_bundle_is_asked_for_the_images_of_a_node(data: dict[str, Any]) -> None:
@@ -93,7 +94,7 @@ def test_an_image_that_a_bundle_has_not_for_the_cpu_is_named_with_what_brings_it
 ) -> None:
     proxy, pause, _, npc = IMAGES
     odd = {pause: b64encode(b"<html>").decode(), npc: _index("amd64", "arm")}
-    there = "on the machine that it is on"
+    there = "on the machine that the bundle is on"
     assert _said([proxy], data, odd)[0] == [
         f"the bundle has no image registry.k8s.io/pause:{versions.PAUSE} for arm64; run"
         f" `python -m bundle build --arch arm64` {there}",
@@ -140,11 +141,32 @@ def test_a_bundle_is_asked_for_the_lists_of_the_hosts_own_architecture(
 def test_a_bundle_without_the_architecture_is_named_with_the_command_that_builds_it(
     data: dict[str, Any],
 ) -> None:
-    command = "run `python -m bundle build --arch arm64` on the machine that it is on"
+    command = "run `python -m bundle build --arch arm64` on the machine that the bundle is on"
     assert _said(list(LISTS), data)[0] == [
         f"the bundle has no debian packages of bookworm for arm64; {command}",
         f"the bundle has no containerd packages of bookworm for arm64; {command}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("version", "by"),
+    [
+        (versions.FORMER["kubernetes"], ""),
+        ("1.38.0", ", by a barekube that has 1.38.0 in barekube/versions.py"),
+    ],
+)
+def test_a_minor_that_a_bundle_has_not_is_no_matter_of_the_network(
+    data: dict[str, Any], version: str, by: str
+) -> None:
+    minor = versions.kubernetes_minor(version)
+    lacks = f"{BUNDLE}/pkgs.k8s.io/core:/stable:/{minor}/deb/InRelease"
+    more = "" if by else f" --kubernetes {version}"
+    assert _said([lacks], {**data, "kubernetes_version": version})[0] == [
+        f"the bundle has no Kubernetes {minor}; run `python -m bundle build --arch arm64{more}` on"
+        f" the machine that the bundle is on{by}"
+    ]
+    # Without any source it is the network.
+    assert len(_said([lacks, f"{BUNDLE}/v2/"], {**data, "kubernetes_version": version})[0]) == 2
 
 
 def test_a_bundle_that_does_not_answer_at_all_is_not_called_incomplete(

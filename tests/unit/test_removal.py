@@ -94,20 +94,10 @@ def test_a_whole_cluster_goes_at_once() -> None:
         assert reset.refusal(node, CLUSTER, {"cp-1", "cp-2", "w-1"}, registered=True) is None
 
 
-def test_a_reset_is_confirmed_by_the_clusters_name_only() -> None:
-    command = "pyinfra i.py deploys/reset.py -y"
-    assert reset.confirmation(CLUSTER, "home", command) is None
-    wanted = f"nothing is reset; to do it: {command} --data cluster=home"
-    assert reset.confirmation(CLUSTER, None, command) == wanted
-    assert (
-        reset.confirmation(CLUSTER, "away", command) == f"away is not the cluster's name; {wanted}"
-    )
-
-
 def test_the_script_is_one_that_a_shell_reads_and_crosses_no_file_system() -> None:
     text = reset.script("10.32.0.0/12")
     subprocess.run(["sh", "-n"], input=text, text=True, check=True)
-    assert "rm -rf" not in text.replace("rm -rf /run/containerd", "")
+    assert "rm -rf" not in text.replace("rm -rf /run/containerd /run/barekube;", "")
     assert "ip -4 route flush root 10.32.0.0/12 " in text
     assert text.count("find ") == text.count(" -xdev ") == len(reset.DIRECTORIES)
     # A volume that is mounted still is not deleted through.

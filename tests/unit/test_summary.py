@@ -65,6 +65,37 @@ def test_what_is_for_the_whole_cluster_is_not_repeated_on_some_hosts(
     assert summary.lines(run)[-1] == f"  pyinfra {' '.join(words)}{again}"
 
 
+@pytest.mark.parametrize("given", [(), ("--data", "cluster=away"), ("--data=cluster=away",)])
+@pytest.mark.parametrize("option", ["-y", "--dry"])
+def test_what_lacked_a_word_is_offered_with_it_and_without_a_wrong_one(
+    given: tuple[str, ...], option: str
+) -> None:
+    words = ["inventory.py", "deploys/zap.py", option, *given, "--data", "host=w-1"]
+    host = replace(_FAILED, misasked="cluster=home")
+    run = replace(_RUN, hosts={"w-1": host}, deploys=words[1:2], arguments=words)
+    assert summary.next_command(run) == [
+        "to do it:",
+        "  pyinfra inventory.py deploys/zap.py --data host=w-1 -y --data cluster=home",
+    ]
+
+
+def test_what_cannot_be_done_is_not_offered_again() -> None:
+    words = ["inventory.py", "deploys/remove_node.py", "-y", "--data", "node=nobody"]
+    hosts = {"cp-1": replace(_FAILED, misasked=""), "w-1": _FAILED}
+    run = replace(_RUN, hosts=hosts, deploys=words[1:2], arguments=words)
+    assert summary.next_command(run) == [
+        "that cannot be done as it was asked; the sentence above says what can"
+    ]
+
+
+def test_after_a_preview_with_nothing_to_upgrade_the_proof_is_no_preview() -> None:
+    words = ["inventory.py", "deploys/upgrade.py", "--dry", "--data", "at_once=2"]
+    run = replace(_RUN, hosts={"w-1": _UNCHANGED}, deploys=words[1:2], arguments=words)
+    assert summary.next_command(replace(run, preview=True, executed=False))[1] == (
+        "  pyinfra inventory.py deploys/verify.py -y"
+    )
+
+
 def test_a_dead_host_that_is_taken_out_of_the_cluster_is_no_failure() -> None:
     dead = replace(_ABSENT, leaves=True)
     run = replace(_RUN, hosts={"cp-1": dead, "w-1": _CHANGED}, deploys=["deploys/remove_node.py"])

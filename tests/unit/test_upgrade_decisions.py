@@ -148,6 +148,13 @@ def test_what_skew_forbids_is_refused(state: State, wanted: str, sentences: list
     assert upgrade.refusals(state, wanted) == sentences
 
 
+def test_the_end_of_an_upgrade_says_who_is_left_behind() -> None:
+    assert upgrade.reached({"cp-1": NEW, "w-1": NEW}, NEW) == f"all 2 nodes run {NEW}"
+    assert upgrade.reached({"cp-1": NEW, "w-2": OLD, "w-1": OLD}, NEW) == (
+        f"1 of 3 nodes run {NEW}; left behind: w-1 ({OLD}), w-2 ({OLD})"
+    )
+
+
 def test_only_a_worker_that_is_left_out_may_be_unwell() -> None:
     state = _state(troubled={"w-1": "kubelet is silent", "cp-2": "etcd-cp-2 is not ready"})
     master = "cp-2 is not well (etcd-cp-2 is not ready); mend it"

@@ -1,6 +1,7 @@
 """What an upgrade does on a host, every command in its order."""
 
 import json
+import re
 import time
 from base64 import b64encode
 from collections.abc import Generator, Iterator
@@ -18,7 +19,7 @@ from pyinfra.api import operation as an_operation
 from urllib3.exceptions import HTTPError
 
 import barekube.api
-from barekube import drain, living, parts, settings, upgrade, versions
+from barekube import drain, living, parts, settings, versions
 from barekube.cluster import Cluster, Node
 from barekube.operations import ceph, maintain, order, packages, roll, units, upgradable
 from barekube.operations import upgrade as operations
@@ -73,6 +74,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(settings, "control_plane_hosts", lambda: [SimpleNamespace(name="cp-1")])
     yield
     upgradable._lacking.clear()
+    operations._snapshots.clear()
 
 
 def _answers(**changed: list[str]) -> Answers:
@@ -190,7 +192,7 @@ def test_what_the_bundle_of_a_board_lacks_is_named_with_the_command_that_builds_
     debs = [f"{name}={full}" for name, full in versions.kubernetes_debs(NEW).items()]
     debs.append(f"containerd.io={versions.containerd_deb('debian', '12', 'bookworm')}")
     assert _bundle_of(["amd64", "arm"], debs) == []
-    there = "on the machine that it is on"
+    there = "on the machine that the bundle is on"
     assert _bundle_of(["amd64"], debs) == [
         f"the bundle has no image registry.k8s.io/{name} for arm; run `python -m bundle build"
         f" --arch arm` {there}"
@@ -199,8 +201,7 @@ def test_what_the_bundle_of_a_board_lacks_is_named_with_the_command_that_builds_
     for lacks in (debs[0], debs[-1]):
         (wrong,) = _bundle_of(["amd64", "arm"], [each for each in debs if each != lacks])
         assert wrong.endswith(
-            f" does not offer it {lacks}; run `python -m bundle build --arch arm` on the machine"
-            f" that the bundle is on, by a barekube that has {NEW} in barekube/versions.py"
+            f" does not offer {lacks}; run `python -m bundle build --arch arm` {there}"
         )
 
 
@@ -214,7 +215,7 @@ def test_what_the_bundle_of_a_board_lacks_is_named_with_the_command_that_builds_
             [
                 "pi-1, which this run leaves out, gets kube-proxy with the others: the bundle has"
                 f" no image registry.k8s.io/kube-proxy:v{NEW} for arm; run `python -m bundle build"
-                " --arch arm` on the machine that it is on"
+                " --arch arm` on the machine that the bundle is on"
             ],
             [],
         ),
@@ -402,13 +403,34 @@ def test_a_control_plane_is_touched_only_while_all_of_etcd_is_healthy(cluster: N
     )
 
 
-def test_a_backup_has_a_verified_snapshot_on_one_control_plane(
+def test_the_end_says_how_far_the_cluster_is_and_where_its_past_is(
     cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upgrade, "backup", lambda now, version: f"/b-{version}")
+    monkeypatch.setattr(operations, "acts_for_the_cluster", lambda: True)
+    upgradable._lacking[True, "cp-1"] = list(Step)
+    master = settings.control_plane_hosts()
+    data = {"kubernetes_version": NEW}
+    for operation in (operations.backed_up, operations.told):
+        done = outcome(
+            operation, CLUSTER, answers=_answers(), name="cp-1", data=data, active=master
+        )
+    assert done.logs[0] == f"0 of 2 nodes run {NEW}; left behind: cp-1 ({OLD}), w-1 ({OLD})"
+    assert re.search(rf"-{OLD}/etcd\.db on cp-1$", done.logs[1])
+    assert (done.commands, done.asked) == ([], 0)
+
+
+def test_a_backup_has_a_verified_snapshot_on_one_control_plane(cluster: None) -> None:
     done = _on("w-1", operations.backed_up, CLUSTER)
-    assert done.logs == [f"/b-{OLD}: keys, manifests, settings"]
+    folder, what = "/var/lib/barekube/backup", "keys, manifests, settings"
+    assert re.fullmatch(rf"{folder}-2[-\dT]{{18}}-{OLD}: {what}", done.logs[0])
     assert "etcdctl" not in done.commands[0]
+    # A preview names no directory that never comes to be.
+    upgradable._lacking[False, "w-1"] = list(Step)
+    data = {"kubernetes_version": NEW}
+    preview = outcome(
+        operations.backed_up, CLUSTER, answers=_answers(), name="w-1", data=data, preview=True
+    )
+    assert preview.logs == [f"{folder}-TIME-{OLD}: {what}"]
     script = operations._BACKUP.format(target="/b", snapshot=operations._SNAPSHOT)
     order = ["snapshot save", "snapshot status", "sha256sum", "cp -a --parents", "mv $n /b"]
     assert sorted(order, key=script.index) == order
@@ -509,9 +531,12 @@ def test_a_drain_that_blocks_lets_the_node_back_unless_a_user_cordoned_it(
     host = SimpleNamespace(name="w-1", log=said.append)
     assert roll._drain(SimpleNamespace(), host, CLUSTER, []) is False  # type: ignore[arg-type]
     assert done == calls
-    assert said == [
-        "budget shop/till keeps till-0; nothing more is drained, and this node takes pods as before"
+    assert said[:2] == [
+        "drain, 600 s at most",
+        "budget shop/till keeps till-0; nothing more is drained, and this node takes pods as"
+        " before",
     ]
+    assert said[2:] == ([] if cordoned else ["uncordoned"])
 
 
 @pytest.mark.parametrize(
