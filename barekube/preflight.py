@@ -242,6 +242,10 @@ def _settled(host: Checkup, wanted: Wanted) -> list[str]:
     """Of a node: whether version, address and range are the wanted ones; no stage changes them."""
     said = [
         other_version(host.packages.get("kubelet"), wanted.version),
+        other_runtime(
+            host.packages.get("containerd.io"),
+            versions.containerd_deb(host.distribution, host.release, host.codename),
+        ),
         other_address(wanted.name, host.node_ip, wanted.address),
         other_range(host.pods, wanted.networks["pods"]) if host.pods else None,
     ]
@@ -256,6 +260,16 @@ def other_version(deb: str | None, wanted: str) -> str | None:
     return (
         f"it runs Kubernetes {version} and group_data says {wanted}; run deploys/upgrade.py, or set"
         " kubernetes_version back"
+    )
+
+
+def other_runtime(deb: str | None, wanted: str) -> str | None:
+    """A sentence for the containerd.io package of a node that is not the wanted one."""
+    if deb in (None, wanted):
+        return None
+    return (
+        f"it runs containerd.io {deb} and this barekube has {wanted}; run deploys/upgrade.py, which"
+        " drains it before"
     )
 
 

@@ -165,4 +165,5 @@ def written_out(
 
 def containerd_deb(distribution: str, release: str, codename: str) -> str:
     """The full version of containerd.io for one release, e.g. ("debian", "12", "bookworm")."""
-    return CONTAINERD_DEB.format(distribution=distribution, release=release, codename=codename)
+    names = {"ID": distribution, "VERSION_ID": release, "VERSION_CODENAME": codename}
+    return str(written_out({"containerd.io": CONTAINERD_DEB}, names)["containerd.io"])

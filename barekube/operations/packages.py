@@ -8,16 +8,17 @@ from pyinfra.api import FactBase, FactProcessError, QuoteString, StringCommand, 
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import containerd, openpgp, settings, versions
-from barekube.dpkg import plan
+from barekube.dpkg import FoundPackage, plan
 from barekube.facts.machine import Found, Machine
 from barekube.operations import files
 from barekube.operations.order import changing, exclusively, refuse, to_come
-from barekube.preflight import other_version
+from barekube.preflight import other_runtime, other_version
 from barekube.text import TextFile, changes
 from barekube.traces import KUBELET_CONF
 
 BUNDLE_CA = "/etc/barekube/bundle-ca.crt"
 _BUNDLE_CONF = "/etc/apt/apt.conf.d/60barekube-bundle"
+_RUNTIME = "containerd.io"
 # The package by which a host trusts sources on the internet.
 _AUTHORITIES = "ca-certificates"
 APT = (
@@ -74,6 +75,7 @@ def installed(
     source: str | None = None,
     trust: Sequence[TextFile] = (),
     node: str | None = None,
+    drained: bool = False,
     absent: Sequence[str] = (),
 ) -> Generator[PyinfraCommand]:
     """Install packages; those with an exact version are held.
@@ -82,10 +84,11 @@ def installed(
     are the host's) or to None, whatever its sources have. `source` names the apt repository of
     group_data that they come from: the host downloads its key, and it is trusted only if the
     fingerprint is the one in group_data. `trust` are files that apt needs before it can reach
-    the source. `node` is the version of Kubernetes that a host has to run if it is a node already.
-    `absent` are files of ours that are to go. One round trip where nothing differs.
+    the source. `node` is the version of Kubernetes that a host has to run if it is a node already;
+    unless it was `drained` a node keeps its runtime. `absent` are files of ours that are to go.
+    One round trip where nothing differs.
     """
-    yield from exclusively(_installed(wanted, source, trust, node, absent))
+    yield from exclusively(_installed(wanted, source, trust, node, drained, absent))
 
 
 def _installed(
@@ -93,6 +96,7 @@ def _installed(
     source: str | None,
     trust: Sequence[TextFile],
     node: str | None,
+    drained: bool,
     absent: Sequence[str],
 ) -> Generator[PyinfraCommand]:
     needed = list(trust) or (_trust() if source else [])
@@ -105,12 +109,10 @@ def _installed(
     if found is None:
         yield from refuse("its packages cannot be read; mend the error above, then run again")
         return
-    kubelet = found.packages.get("kubelet")
-    there = kubelet.version if kubelet and KUBELET_CONF in found.files else None
-    if node and (wrong := other_version(there, node)):
+    exact = versions.written_out(wanted, found.release)
+    if KUBELET_CONF in found.files and (wrong := _rolled(found, exact, node, drained)):
         yield from refuse(wrong)
         return
-    exact = versions.written_out(wanted, found.release)
     todo = plan(exact, dict(found.packages))
     files_wanted = list(trust)
     repository = settings.source(source, found.release) if source else None
@@ -145,6 +147,21 @@ def _installed(
         yield changing(_install(todo.install, source))
     if todo.hold:
         yield changing(f"apt-mark -qq hold {' '.join(todo.hold)}")
+
+
+def _whole(package: FoundPackage) -> bool:
+    return package.status == "installed"
+
+
+def _rolled(
+    found: Found, exact: Mapping[str, str | None], version: str | None, drained: bool
+) -> str | None:
+    """The sentence for a node of which only upgrade.py renews the packages, one after the other."""
+    there = {name: each.version for name, each in found.packages.items() if _whole(each)}
+    if version and (wrong := other_version(there.get("kubelet"), version)):
+        return wrong
+    runtime = exact.get(_RUNTIME)
+    return other_runtime(there.get(_RUNTIME), runtime) if runtime and not drained else None
 
 
 def _key(repository: settings.Source, path: str) -> Generator[PyinfraCommand, None, bool]:

@@ -272,7 +272,7 @@ def _install(cluster: Cluster) -> Generator[PyinfraCommand]:
     debs = versions.kubernetes_debs(cluster.version)
     yield from packages.installed._inner(wanted=debs, source="kubernetes")
     runtime = {"containerd.io": versions.CONTAINERD_DEB}
-    yield from packages.installed._inner(wanted=runtime, source="containerd")
+    yield from packages.installed._inner(wanted=runtime, source="containerd", drained=True)
     yield from units.configured._inner(
         unit="containerd.service",
         files=containerd.files(host.data.bundle_url, packages.BUNDLE_CA),

@@ -273,6 +273,21 @@ def converged(name: str, address: str) -> tuple[str, dict[str, object]]:
     return f"@fake/{name}", {"address": address, "fake_responses": answers}
 
 
+RUNTIME = str(versions.written_out({"r": versions.CONTAINERD_DEB}, RELEASE)["r"])
+
+
+def with_runtime(host: tuple[str, dict[str, Any]], version: str) -> tuple[str, dict[str, Any]]:
+    """A converged host that has another containerd, and whose source has the wanted one."""
+    answers = {
+        asked: [str(line).replace(RUNTIME, version) for line in said]
+        if isinstance(said, list)
+        else said
+        for asked, said in host[1]["fake_responses"].items()
+    }
+    answers["apt-cache"].insert(0, f"containerd.io={RUNTIME}")
+    return host[0], {**host[1], "fake_responses": answers}
+
+
 def _upgradable() -> dict[Any, Any]:
     """As the facts of an upgrade and of maintenance answer where all is well."""
     names = ("apiserver", "controller-manager", "scheduler")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.plan import machines
 from tests.plan.conftest import Pyinfra, Result
 
 _ALL = (
@@ -76,6 +77,25 @@ def test_site_py_does_not_upgrade(pyinfra: Pyinfra, tmp_path: Path) -> None:
         ) in _said(done)
         assert done.status == 1
         _unchanged(done)
+
+
+def test_another_containerd_comes_by_upgrade_py_alone(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    new, old = machines.RUNTIME, "2.0.0-1~debian.12~bookworm"
+    inventory = f"{_ALL}workers[1] = machines.with_runtime(workers[1], {old!r})\n"
+    sentence = (
+        f"[@fake/w-2] it runs containerd.io {old} and this barekube has {new}; run"
+        " deploys/upgrade.py, which drains it before"
+    )
+    for stage in ("deploys/site.py", "deploys/runtime.py"):
+        done = _run(pyinfra, tmp_path, stage, "-y", inventory=inventory)
+        assert sentence in _said(done)
+        assert done.status == 1
+        _unchanged(done)
+    done = _run(pyinfra, tmp_path, "deploys/upgrade.py", "--dry", inventory=inventory)
+    said = _said(done)
+    assert done.status == 0, done.stderr[-4000:]
+    assert "[@fake/w-2] to do: drain" in said
+    assert not any(each.startswith("[@fake/w-1] to do") for each in said)
 
 
 def test_a_cluster_that_has_the_version_is_left_alone(pyinfra: Pyinfra, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pyinfra.api.exceptions import ConnectError
 
 import barekube.api
 from barekube import firewall as rules
-from barekube import hosts_file, kernel, lease, tokens, traces
+from barekube import hosts_file, kernel, lease, tokens, traces, versions
 from barekube.api import Trouble
 from barekube.cluster import Cluster, Node
 from barekube.operations import files, firewall, packages, system, units, workers
@@ -231,6 +231,26 @@ def test_the_packages_of_a_node_are_of_another_version_only_by_an_upgrade() -> N
     )
     machine.secret.clear()
     assert installed(machine).logs == ["kubelet: 1.36.3-1.1 -> 1.37.2-1.1"]
+
+
+def test_the_runtime_of_a_node_is_renewed_only_where_it_was_drained() -> None:
+    old, new = "2.4.1-1~debian.12~bookworm", versions.containerd_deb("debian", "12", "bookworm")
+    machine = _whole()
+    machine.packages["containerd.io"] = (old, "hold")
+    wanted = {"containerd.io": versions.CONTAINERD_DEB}
+
+    def logs(*, drained: bool = False) -> list[str]:
+        options = {"source": "kubernetes", "data": DATA, "drained": drained}
+        return _on(machine, packages.installed, wanted, **options).logs
+
+    renewed = [f"containerd.io: {old} -> {new}"]
+    assert logs() == renewed
+    machine.secret.append(traces.KUBELET_CONF)
+    assert logs() == [
+        f"it runs containerd.io {old} and this barekube has {new}; run deploys/upgrade.py, which"
+        " drains it before"
+    ]
+    assert logs(drained=True) == renewed
 
 
 def test_an_older_version_is_replaced_and_held() -> None:
