@@ -114,7 +114,8 @@ def problems_of_group_data(
 def problems() -> list[str]:
     """Everything that is wrong and can be known now, a sentence each."""
     overrides, wrong = checks.overrides(given["data"])
-    found = checks.options(given) + wrong
+    deploys = [each for each in given["operations"] if each.endswith(".py")]
+    found = checks.options(given) + wrong + checks.unread(overrides, deploys)
     path = Path(given["inventory"])
     if path.suffix == ".py" and not path.exists():
         return [*found, f"{path} is not there; name your inventory file"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from pyinfra_cli.util import parse_cli_arg
 
-from barekube.keys import ASKED, CLUSTER, HOST, NAME, WHOLE, Kind
+from barekube.keys import ASKED, CLUSTER, HOST, NAME, READ, WHOLE, Kind
 
 GROUPS = ("control_plane", "workers", "edge", "storage")
 
@@ -68,6 +68,21 @@ def overrides(given: Iterable[str]) -> tuple[dict[str, object], list[str]]:
         else:
             problems.append(f"--data {each} has no value; write --data {each}=VALUE")
     return values, problems + data("--data", values, {**CLUSTER, **HOST, **ASKED})
+
+
+def unread(values: Iterable[str], deploys: Sequence[str]) -> list[str]:
+    """A sentence for each key of --data that no deploy of the command (their paths) reads, though
+    another one does: whoever says `reset.py --data node=NAME` means one host, and loses all."""
+    stems = [Path(each).stem for each in deploys]
+    if not stems or not set(stems) <= set(READ):
+        return []
+    read = {key for stem in stems for key in READ[stem]}
+    names = ", ".join(f"{stem}.py" for stem in stems)
+    return [
+        f"--data {key} means nothing to {names}; leave it out, and name hosts by --limit"
+        for key in values
+        if key in ASKED and key not in read
+    ]
 
 
 def group_data(

@@ -13,7 +13,7 @@ from pyinfra.api import Host
 
 from barekube.api import Api, found
 from barekube.nodes import is_ready, pod_trouble
-from barekube.upgrade import selects
+from barekube.upgrade import recovers, selects
 
 _PATIENCE = 120
 # In seconds: client-go asks for a watch that broke again after less than that (reflector.go: 30 s
@@ -121,7 +121,8 @@ def drain(host: Host, api: Api, node_name: str, limit: int) -> str | None:
         if before != {each.metadata.uid for each in going}:
             before, moved = {each.metadata.uid for each in going}, now
         # A budget that lets nobody go while nothing else moves will not do so later.
-        if now - began > limit or (refused and now - moved > _PATIENCE):
+        stuck = refused and now - moved > _PATIENCE and not _moves(api, going, refused[0])
+        if now - began > limit or stuck:
             return _stuck(api, going, refused, int(now - began))
         if now - said > 15:
             said = now
@@ -165,6 +166,15 @@ def _evicted(api: Api, pod: k8s.V1Pod) -> bool:
             return False
         raise
     return True
+
+
+def _moves(api: Api, going: Sequence[k8s.V1Pod], refused: k8s.V1Pod) -> bool:
+    """Whether a pod still ends, or one that the budgets of the refused one count still starts."""
+    budgets = k8s.PolicyV1Api(api.client).list_namespaced_pod_disruption_budget
+    holders = holding(refused, budgets(refused.metadata.namespace).items)
+    return any(each.metadata.deletion_timestamp for each in going) or any(
+        recovers(each) for each in holders
+    )
 
 
 def _stuck(api: Api, going: Sequence[k8s.V1Pod], refused: Sequence[k8s.V1Pod], seconds: int) -> str:

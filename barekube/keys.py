@@ -270,6 +270,27 @@ ASKED: Mapping[str, Kind] = {
     "osd": Kind("the number of an OSD", lambda value: type(value) is int and value >= 0),
     "at_once": Kind("a number of hosts", lambda value: type(value) is int and value > 0),
 }
+# Which of these a deploy of ours reads.
+READ: Mapping[str, frozenset[str]] = {
+    "preflight": frozenset(),
+    "host": frozenset(),
+    "runtime": frozenset(),
+    "kubernetes_packages": frozenset(),
+    "control_plane": frozenset(),
+    "workers": frozenset(),
+    "network": frozenset({"prune", "password"}),
+    "ingress": frozenset({"prune", "password"}),
+    "storage": frozenset({"prune"}),
+    "site": frozenset({"prune", "password"}),
+    "drift": frozenset({"prune", "password"}),
+    "verify": frozenset({"look"}),
+    "upgrade": frozenset({"at_once"}),
+    "maintain": frozenset({"packages", "reboot"}),
+    "remove_node": frozenset({"node"}),
+    "reset": frozenset({"cluster"}),
+    "replace_disk": frozenset({"osd", "cluster"}),
+    "zap": frozenset({"host", "disk", "cluster"}),
+}
 
 _BY_TYPE = {str: _TEXT, bool: _YES_OR_NO, int: _WHOLE_NUMBER, float: _NUMBER}
 

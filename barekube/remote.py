@@ -89,6 +89,16 @@ def reconnect(other: Host) -> bool:
     return bool(other.connected)
 
 
+def boot_id(other: Host) -> str | None:
+    """Which boot of `other` this is, another text each time; None: it does not answer."""
+    command = StringCommand("cat", "/proc/sys/kernel/random/boot_id")
+    try:
+        done, output = other.run_shell_command(command, print_output=False, print_input=False)
+    except (OSError, SSHException):
+        return None
+    return output.stdout if done else None
+
+
 def forwards(other: Host) -> bool:
     """Whether the SSH server of `other` opens a way to a port there (to its own, of SSH)."""
     client: Any = getattr(other.connector, "client", None)

@@ -51,6 +51,28 @@ def last(name: str) -> str:
     )
 
 
+def left_out(name: str) -> str:
+    """The sentence for a host that --limit or --exclude leaves out."""
+    return (
+        f"{name} is left out of this run, and would not be reset; run this without --limit and"
+        " --exclude, also if it never comes back"
+    )
+
+
+def next_step(name: str, *, known: bool) -> str:
+    """What there is to do once a node is out of the cluster; `known`: as a host of the inventory,
+    which was reset if it answers."""
+    if known:
+        return (
+            f"{name} is out of the cluster; take it out of the inventory and run deploys/site.py on"
+            " the others, or run that to have it, or a machine in its place, join again"
+        )
+    return (
+        f"{name} is out of the cluster, and no host of the inventory, so that it was not reset:"
+        " erase it before it starts again, or put it into the inventory and run this once more"
+    )
+
+
 def carries_data(name: str, carried: Sequence[str]) -> str | None:
     """A sentence if the node carries Ceph's OSDs, whose copies would be lost.
 

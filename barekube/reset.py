@@ -145,8 +145,8 @@ def staying(cluster: Cluster, running: set[str]) -> list[str]:
 def refusal(node: Node, cluster: Cluster, running: set[str], registered: bool | None) -> str | None:
     """Why a host must not be reset now, or None.
 
-    `running` are the hosts of this run; `registered`: the API, which answers, has it as a node
-    (None: no API answers).
+    `running` are the hosts of this run; `registered`: the cluster, which answers, has it as a node
+    or as a member of etcd (None: it does not answer).
     """
     named = ", ".join(staying(cluster, running))
     if not named:
@@ -155,7 +155,8 @@ def refusal(node: Node, cluster: Cluster, running: set[str], registered: bool | 
     if registered:
         return (
             f"{node.name} is a node of a cluster that goes on on {named}; run {remove} first, which"
-            " resets it too"
+            " resets it too; if the whole cluster is to go, run this on all hosts, and take those"
+            " that never come back out of the inventory before"
         )
     if registered is None and node.control_plane:
         return (

@@ -141,6 +141,17 @@ def refusals(cluster: State, wanted: str) -> list[str]:
     ]
 
 
+def servers_left_out(old: Mapping[str, str], active: Collection[str]) -> list[str]:
+    """A sentence for each control plane of an `old` version that is not among the `active` hosts
+    of an upgrade: it would end half-way, for no kubelet may be newer than an API server."""
+    return [
+        f"{name} is a control plane of {runs} and not in this run, and no kubelet may be newer than"
+        " an API server; bring it up, or take it out by deploys/remove_node.py"
+        for name, runs in old.items()
+        if name not in active
+    ]
+
+
 def not_well(cluster: State, left_out: Collection[str]) -> list[str]:
     """Nodes and control planes that have to be well before anything begins; a worker that the
     limit leaves out need not be."""

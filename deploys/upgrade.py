@@ -31,6 +31,6 @@ for name in host.loop(masters):
 batches = upgrade.batches(workers, settings.at_once(), alone=settings.storage_hosts())
 for names in host.loop([[name] for name in masters] + batches):
     if host.name in names:
-        steps.node(name=f"Upgrade {', '.join(names)}", cluster=cluster)
+        steps.node(name=f"Upgrade {', '.join(names)}", cluster=cluster, beside=names)
     order.barrier(name=f"Done: {', '.join(names)}")
 steps.told(name="Say how far the cluster is", cluster=cluster)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator
+from dataclasses import replace
 
 from paramiko import SSHException
 from pyinfra import host, state
@@ -17,7 +18,6 @@ from barekube.operations.order import answering, changing, refuse
 from barekube.operations.upgradable import ask
 
 _BOOT_LIMIT = 900
-_BOOT_ID = StringCommand("cat", "/proc/sys/kernel/random/boot_id")
 
 
 @operation()
@@ -81,8 +81,9 @@ def _hindrance(cluster: Cluster) -> str | None:
             f" {left[0]} first"
         )
     # Of itself a node is let back at the end, also by a run after one that was cut off.
-    others = [name for name in seen.kubelets if name == host.name or name not in active]
-    return next(iter(upgrade.not_well(seen, others)), None)
+    troubled = {name: why for name, why in seen.troubled.items() if name != host.name}
+    others = [name for name in seen.kubelets if name not in active]
+    return next(iter(upgrade.not_well(replace(seen, troubled=troubled), others)), None)
 
 
 def _active() -> set[str]:
@@ -100,28 +101,23 @@ def _work(asked: bool, *, packages_too: bool) -> Generator[PyinfraCommand]:
 
 
 def _reboot(state: State, host: Host) -> bool:
-    before = _boot_id(host)
+    before = remote.boot_id(host)
     try:
         command = StringCommand("systemctl reboot --no-block")
-        host.run_shell_command(command, _sudo=remote.sudo(host))
+        done, _ = host.run_shell_command(command, _sudo=remote.sudo(host))
     except (OSError, SSHException):
-        pass  # It goes down faster than it answers.
+        done = True  # It goes down faster than it answers.
+    if not done and remote.boot_id(host) == before:
+        host.log("it refuses to reboot; mend what `systemctl reboot` says above")
+        return False
     end = time.monotonic() + _BOOT_LIMIT
     said = time.monotonic()
     while time.monotonic() < end:
         time.sleep(5)
-        if remote.reconnect(host) and _boot_id(host) not in (None, before):
+        if remote.reconnect(host) and remote.boot_id(host) not in (None, before):
             return True
         if time.monotonic() - said > 30:
             said = time.monotonic()
             host.log(f"waiting for its SSH, {end - said:.0f} s of {_BOOT_LIMIT} s are left")
-    host.log(f"it does not answer {_BOOT_LIMIT} s after its reboot; look at its console")
+    host.log(f"it is not back {_BOOT_LIMIT} s after its reboot; look at its console")
     return False
-
-
-def _boot_id(host: Host) -> str | None:
-    try:
-        done, output = host.run_shell_command(_BOOT_ID, print_output=False, print_input=False)
-    except (OSError, SSHException):
-        return None
-    return output.stdout if done else None

@@ -95,6 +95,8 @@ def exclusively(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
     Without an API there is none to see, and the host's own lock is all: a machine is mended all
     the same.
     """
+    if not state.is_executing and host.name in _ended:
+        return
     for step in steps:
         if state.is_executing and step is not _REFUSED and (wrong := _another_run()):
             yield from refuse(wrong)

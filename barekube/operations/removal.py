@@ -55,6 +55,8 @@ def _refusal(cluster: Cluster, node: object) -> Generator[StringCommand] | None:
     there = [each.metadata.name for each in api.core.list_node().items]
     if wrong := removal.unknown(node, there, [each.name for each in cluster.nodes]):
         return refuse_what_is_asked(wrong)
+    if name in [each.name for each in settings.hosts() if not state.is_host_in_limit(each)]:
+        return refuse_what_is_asked(removal.left_out(name))
     members = etcd.members(api.host)
     if members is None:
         return refuse(_unknown_members(api))
@@ -68,8 +70,9 @@ def _refusal(cluster: Cluster, node: object) -> Generator[StringCommand] | None:
 @operation()
 def allowed() -> Generator[StringCommand]:
     """The host that judged has not failed; if it has, all stop before the first change."""
-    if state.is_executing and (failed := failed_leader()):
+    if failed := failed_leader():
         yield from refuse(f"nothing is changed here, for {failed} failed")
+        return
     host.noop("nothing would be lost")
 
 
@@ -126,8 +129,7 @@ def _drain(state: State, host: Host, cluster: Cluster, node: str) -> bool:
     why = drain.drain(host, api, node, _DRAIN_LIMIT)
     if why is None:
         return True
-    roll.uncordoned(api, node)
-    host.log(f"{why}; {node} stays, and takes pods as before")
+    host.log(f"{why}; {node} stays, and {roll.given_back(api, node)}")
     return False
 
 
@@ -157,13 +159,17 @@ def left(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
     """This host, the node's, is no member of the cluster any more, so that it may be reset."""
     if failed := failed_leader():
         yield from refuse(f"it is not reset, for {failed} failed; see above, then run this again")
-    elif state.is_executing:
-        yield from answering(_left(cluster, node))
     else:
-        host.noop("once it is out of the cluster")
+        yield from answering(_left(cluster, node))
 
 
 def _left(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
+    if not state.is_executing:
+        # Hosts are previewed side by side: who judges may not have come to it yet.
+        if persistently(_refusal, cluster, node):
+            yield from refuse("it is not reset, for it may not leave the cluster")
+        host.noop("once it is out of the cluster")
+        return
     if nodes.lookup(cluster_api.connect(cluster, besides=node), node) is not None:
         yield from refuse("it is in the cluster still, and is not reset; see above what kept it")
         return
@@ -204,10 +210,8 @@ def _looks(node: str) -> bool:
 def told(node: str) -> Generator[PyinfraCommand]:
     """What there is to do next."""
     if state.is_executing and leads():
-        host.log(
-            f"{node} is out of the cluster; take it out of the inventory and run deploys/site.py"
-            " on the others, or run that to have it, or a machine in its place, join again"
-        )
+        known = node in [each.name for each in settings.hosts()]
+        host.log(removal.next_step(node, known=known))
     host.noop("told")
     return
     yield

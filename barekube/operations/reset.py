@@ -8,10 +8,11 @@ from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import nodes, reset, settings
+from barekube import nodes, removal, reset, settings
 from barekube.api import API_ERRORS
 from barekube.cluster import Cluster
 from barekube.facts.machine import Machine
+from barekube.operations import etcd
 from barekube.operations.order import changing, exclusively, persistently, refuse, unconfirmed
 
 _judged: dict[str, str | None] = {}
@@ -34,8 +35,17 @@ def judged(cluster: Cluster) -> Generator[PyinfraCommand]:
     yield
 
 
-def _registered(cluster: Cluster) -> bool:
-    return nodes.lookup(cluster_api.connect(cluster), host.name) is not None
+def _registered(cluster: Cluster) -> bool | None:
+    """Whether the cluster counts on this host: as a node, or by a vote in etcd, which a control
+    plane has before its node is there; None: that is not known."""
+    api = cluster_api.connect(cluster)
+    if nodes.lookup(api, host.name) is not None:
+        return True
+    own = cluster.node(host.name)
+    if not own.control_plane:
+        return False
+    known = etcd.members(api.host)
+    return None if known is None else removal.member(known, own.name, own.address) is not None
 
 
 @operation()

@@ -8,7 +8,7 @@ from pyinfra.api import FunctionCommand, Host, State
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import drain, nodes, upgrade
+from barekube import drain, nodes, remote, upgrade
 from barekube.api import Api
 from barekube.cluster import Cluster
 from barekube.facts.upgrade import EtcdFact
@@ -53,10 +53,9 @@ def drained(
         # Two of three members are enough, and one of two is not.
         yield from refuse(troubles[0])
         return
-    began: list[datetime | None] = []
-    yield FunctionCommand(_drain, (cluster, began), {})
+    yield FunctionCommand(_drain, (cluster,), {})
     yield from work()
-    yield FunctionCommand(_await_well, (cluster, began, version), {})
+    yield FunctionCommand(_await_well, (cluster, version), {})
     yield from back(cluster)
 
 
@@ -66,7 +65,7 @@ def back(cluster: Cluster) -> Generator[PyinfraCommand]:
     yield FunctionCommand(_await_ceph, (cluster,), {})
 
 
-def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | None]) -> bool:
+def _drain(state: State, host: Host, cluster: Cluster) -> bool:
     api = cluster_api.connect(cluster)
     node = nodes.lookup(api, host.name)
     if node is None:
@@ -77,7 +76,6 @@ def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | No
     if why := wait(what, _SEEN_LIMIT, lambda: _unseen(api, host.name)):
         host.log(f"nothing is drained: {why}; mend that, then run this again")
         return False
-    began.append(renewed(api, host.name))
     if not node.spec.unschedulable:
         # On one that is cordoned Ceph may be down already, and comes back with it only.
         if sentence := _ceph_lacks(cluster, host.name, back=False):
@@ -88,8 +86,7 @@ def _drain(state: State, host: Host, cluster: Cluster, began: list[datetime | No
     why = drain.drain(host, api, host.name, _DRAIN_LIMIT)
     if why is None:
         return True
-    host.log(f"{why}; nothing more is drained, and this node takes pods as before")
-    let_back(state, host, cluster)
+    host.log(f"{why}; nothing more is drained, and this node {given_back(api, host.name)}")
     return False
 
 
@@ -118,6 +115,11 @@ def uncordoned(api: Api, name: str) -> bool:
     drain.uncordon(api, name)
     mark(api, name, None)
     return True
+
+
+def given_back(api: Api, name: str) -> str:
+    """Let a node back that was not emptied, and say how it is then."""
+    return "takes pods as before" if uncordoned(api, name) else "stays cordoned, as it was"
 
 
 def _ceph_lacks(cluster: Cluster, node: str, *, back: bool) -> str | None:
@@ -151,18 +153,21 @@ def renewed(api: Api, name: str) -> datetime | None:
     return lease.spec.renew_time if lease else None
 
 
-def _await_well(
-    state: State, host: Host, cluster: Cluster, before: list[datetime | None], version: str | None
-) -> bool:
-    """Wait until the node is Ready by a word of its kubelet's that is newer than `before`, and the
-    pods that belong to the node are; with kubelet `version`, if one is given."""
+def _await_well(state: State, host: Host, cluster: Cluster, version: str | None) -> bool:
+    """Wait until the node is Ready, and the pods that belong to it are, by a word of its kubelet's
+    from after what was done to it, its reboot say; with kubelet `version`, if one is given."""
+    boot = remote.boot_id(host)
+    before: list[datetime | None] = []
 
     def lacking() -> str | None:
         api = cluster_api.connect(cluster)
         node = nodes.lookup(api, host.name)
+        said = renewed(api, host.name)
+        if not before:
+            before.append(said)
         if node is None or not nodes.is_ready(node):
             return nodes.why_not_ready(node) if node else "its node is gone"
-        if renewed(api, host.name) == before[0]:
+        if said == before[0] or boot not in (None, node.status.node_info.boot_id):
             return "its kubelet is silent"
         runs = node.status.node_info.kubelet_version.removeprefix("v")
         if version not in (None, runs):

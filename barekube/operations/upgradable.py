@@ -72,7 +72,8 @@ def _examined(cluster: Cluster) -> Generator[PyinfraCommand]:
         return
     if host.name not in _state(api).kubelets:
         yield from refuse(
-            f"{host.name} is not in the cluster; leave it out by --exclude {host.name}"
+            f"{host.name} is not in the cluster; leave it out by --exclude {host.name}, and let it"
+            " join by deploys/site.py; if that sends you here, run deploys/reset.py on it before"
         )
         return
     steps = _steps(cluster, _state(api))
@@ -258,10 +259,13 @@ def _silent(active: Collection[str]) -> list[str]:
 def _cluster_findings(cluster: Cluster, active: list[str], lacking: list[str]) -> list[str]:
     api = cluster_api.connect(cluster)
     seen = _state(api)
+    old = {name: runs for name, runs in seen.servers.items() if runs != cluster.version}
     silent = [
         f"{name} is not in this run; bring it up, or leave it out by --exclude {name}"
         for name in _silent(active)
+        if name not in old
     ]
+    silent += upgrade.servers_left_out(old, active)
     drained = [name for name in lacking if Step.DRAIN in _lacking[state.is_executing, name]]
     return [
         *silent,

@@ -1,6 +1,6 @@
 """A living cluster brought to another version of Kubernetes, host by host."""
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from datetime import UTC, datetime
 
 from pyinfra import host, state
@@ -8,7 +8,7 @@ from pyinfra.api import FunctionCommand, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import containerd, kubeadm_config, living, settings, upgrade, versions
+from barekube import containerd, kubeadm_config, living, nodes, settings, upgrade, versions
 from barekube.api import Api
 from barekube.cluster import Cluster
 from barekube.facts.upgrade import ETCDCTL, RemainsFact
@@ -234,12 +234,13 @@ def _await_servers(state: State, host: Host, cluster: Cluster) -> bool:
 
 
 @operation()
-def node(cluster: Cluster) -> Generator[PyinfraCommand]:
-    """This host's node runs the wanted kubelet and containerd; drained meanwhile."""
-    yield from answering(_node(cluster))
+def node(cluster: Cluster, beside: Collection[str]) -> Generator[PyinfraCommand]:
+    """This host's node runs the wanted kubelet and containerd; drained meanwhile, together with
+    those `beside` it, and while all others are well."""
+    yield from answering(_node(cluster, beside))
 
 
-def _node(cluster: Cluster) -> Generator[PyinfraCommand]:
+def _node(cluster: Cluster, beside: Collection[str]) -> Generator[PyinfraCommand]:
     master = cluster.node(host.name).control_plane
     steps = lacking(cluster, tuple(each for each in Step if not master or each not in _SERVERS))
     if not steps:
@@ -258,6 +259,9 @@ def _node(cluster: Cluster) -> Generator[PyinfraCommand]:
             " server; run this without --limit"
         )
         return
+    if state.is_executing and (why := _others_unwell(cluster, {host.name, *beside})):
+        yield from refuse(f"left as it is: {why}")
+        return
     _say(cluster, steps)
     yield from _kubeadm(cluster, steps, seen)
     if Step.DRAIN in steps:
@@ -266,6 +270,22 @@ def _node(cluster: Cluster) -> Generator[PyinfraCommand]:
         # It may have been cut off between its last package and this.
         yield changing(_CLEAN)
         yield from roll.back(cluster)
+
+
+def _others_unwell(cluster: Cluster, beside: Collection[str]) -> str | None:
+    """What keeps this host's node from going away now, in a sentence: one that is not `beside` it
+    went away since the run looked at them, and is not back in time."""
+    needed = {each.name for each in state.active_hosts}
+    needed = needed.union(each.name for each in cluster.control_planes).difference(beside)
+
+    def unwell() -> str | None:
+        for other in cluster_api.connect(cluster).core.list_node().items:
+            name = other.metadata.name
+            if name in needed and not nodes.is_ready(other):
+                return f"{name} is not well ({nodes.why_not_ready(other)}); mend it"
+        return None
+
+    return wait("the other nodes", _WELL_LIMIT, unwell)
 
 
 def _install(cluster: Cluster) -> Generator[PyinfraCommand]:

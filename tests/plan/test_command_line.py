@@ -205,7 +205,7 @@ def test_an_error_of_ours_in_an_included_deploy_is_shown_as_it_is_and_counted(
             "--exclude all matches no host of the inventory; correct or remove it",
         ),
         (["--dry", "-y"], "--dry with -y compares nothing; leave -y out"),
-        (["-y", "--data", "prune=no"], "--data: prune is 'no'; make it true or false"),
+        (["-y", "--data", "firewall=no"], "--data: firewall is 'no'; make it True or False"),
         (
             ["-y", "--data", "bundle_url=https://192.0.2.9", "--data", "bundle_key=AB"],
             "--data: bundle_url needs bundle_ca; `python -m bundle list` shows it",

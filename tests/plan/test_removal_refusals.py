@@ -47,6 +47,37 @@ def test_a_reset_without_the_clusters_name_says_what_would_go_and_the_command(
     ]
 
 
+def test_a_host_that_would_not_be_reset_is_not_removed(pyinfra: Pyinfra) -> None:
+    words = ("-y", "--debug", "--limit", "@fake/cp-1", "--data", "node=@fake/w-1")
+    done = pyinfra(_CONVERGED, "deploys/remove_node.py", *words, api=True)
+    _refused(done, "@fake/w-1 is left out of this run, and would not be reset; run this without")
+
+
+def test_the_preview_of_a_removal_that_is_refused_resets_nobody(pyinfra: Pyinfra) -> None:
+    words = ("--dry", "--debug", "--data", "node=@fake/w-1")
+    done = pyinfra(_CONVERGED, "deploys/remove_node.py", *words, api=True)
+    _refused(done, "@fake/cp-1 cannot ask etcd for its members")
+    assert "it is not reset, for it may not leave the cluster" in done.stderr
+    assert " goes: " not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("deploy", "data"),
+    [("reset", "node=@fake/w-1"), ("upgrade", "node=@fake/w-1"), ("maintain", "host=@fake/w-1")],
+)
+def test_data_that_a_deploy_does_not_read_is_not_taken_for_a_limit(
+    pyinfra: Pyinfra, deploy: str, data: str
+) -> None:
+    words = ("-y", "--data", data, "--data", "cluster=barekube")
+    done = pyinfra(_CONVERGED, f"deploys/{deploy}.py", *words, api=True)
+    key = data.partition("=")[0]
+    assert (
+        f"--data {key} means nothing to {deploy}.py; leave it out, and name hosts by --limit"
+    ) in done.stderr
+    assert "Nothing was connected to" in done.stderr
+    assert done.status == 1
+
+
 def test_one_host_of_a_living_cluster_is_not_reset(pyinfra: Pyinfra) -> None:
     words = ("-y", "--debug", "--limit", "@fake/w-1", "--data", "cluster=barekube")
     done = pyinfra(_CONVERGED, "deploys/reset.py", *words, api=True)

@@ -198,6 +198,15 @@ def test_data_of_the_command_line_is_all_that_the_stages_ask_for() -> None:
     code = "".join(path.read_text() for path in files if path.name != "checks.py")
     asked = set(re.findall(r"(?:host\.data|given)\.get\(\"(\w+)\"", code))
     assert asked - set(keys.HOST) == set(keys.ASKED)
+    assert {path.stem for path in (_TOP / "deploys").glob("*.py")} == set(keys.READ)
+    assert frozenset().union(*keys.READ.values()) == set(keys.ASKED)
+
+
+def test_a_deploy_of_the_users_own_may_read_what_it_likes() -> None:
+    assert checks.unread(["node"], ["deploys/host.py"]) != []
+    assert checks.unread(["node", "sysctls"], ["deploys/remove_node.py", "deploys/host.py"]) == []
+    assert checks.unread(["node"], ["deploys/host.py", "deploys/mine.py"]) == []
+    assert checks.unread(["node"], []) == []
 
 
 @pytest.mark.parametrize(

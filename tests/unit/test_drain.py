@@ -1,6 +1,8 @@
 """Which pods leave a node, which are lost, and which budget holds one."""
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kubernetes import client as k8s
@@ -93,6 +95,23 @@ def test_the_budget_that_holds_a_pod_is_the_one_that_selects_it_and_allows_nothi
         _budget("tight", 0, match_expressions=[mine]),
     ]
     assert [each.metadata.name for each in drain.holding(_pod("web"), budgets)] == ["tight"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "healthy", "moves"), [(False, 1, False), (True, 1, True), (False, 0, True)]
+)
+def test_a_budget_is_waited_for_while_a_pod_ends_or_another_starts(
+    monkeypatch: pytest.MonkeyPatch, ending: bool, healthy: int, moves: bool
+) -> None:
+    budget = _budget("tight", 0, match_labels={"app": "web"})
+    budget.status.current_healthy = healthy
+    budgets = SimpleNamespace(
+        list_namespaced_pod_disruption_budget=lambda space: SimpleNamespace(items=[budget])
+    )
+    monkeypatch.setattr(k8s, "PolicyV1Api", lambda client: budgets)
+    api: Any = SimpleNamespace(client=None)
+    going = [_pod("web"), _pod("web-2", deletion_timestamp=NOW if ending else None)]
+    assert drain._moves(api, going, going[0]) is moves
 
 
 def test_a_pod_that_a_budget_holds_is_told_with_what_keeps_another_from_taking_over() -> None:

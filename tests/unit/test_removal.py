@@ -73,7 +73,8 @@ CLUSTER = Cluster(
 def test_a_node_of_a_cluster_that_goes_on_is_removed_first() -> None:
     assert reset.refusal(WORKER, CLUSTER, {"w-1"}, registered=True) == (
         "w-1 is a node of a cluster that goes on on cp-1, cp-2; run deploys/remove_node.py --data"
-        " node=w-1 first, which resets it too"
+        " node=w-1 first, which resets it too; if the whole cluster is to go, run this on all"
+        " hosts, and take those that never come back out of the inventory before"
     )
     assert reset.refusal(WORKER, CLUSTER, {"w-1"}, registered=False) is None
 
@@ -87,6 +88,11 @@ def test_a_control_plane_is_kept_while_another_one_is_not_in_the_run_and_nobody_
         " it never comes back"
     )
     assert reset.refusal(WORKER, CLUSTER, {"w-1"}, registered=None) is None
+
+
+def test_a_node_that_is_no_host_is_not_said_to_be_reset() -> None:
+    assert "take it out of the inventory" in removal.next_step("w-1", known=True)
+    assert "erase it before it starts again" in removal.next_step("w-1", known=False)
 
 
 def test_a_whole_cluster_goes_at_once() -> None:

@@ -13,7 +13,7 @@ import barekube.api
 from barekube import drain, remote
 from barekube.cluster import Node
 from barekube.etcd import Member
-from barekube.operations import etcd, order, removal, roll
+from barekube.operations import etcd, order, removal, reset, roll
 from tests.unit.harness import FakeHost, home
 
 CLUSTER = home(Node("cp-1", "192.0.2.11", True), Node("cp-2", "192.0.2.12", True))
@@ -98,6 +98,22 @@ def test_a_node_is_not_deleted_while_nobody_knows_whether_it_is_in_etcd(
     _api(monkeypatch, read_node=lambda name: NODE)
     monkeypatch.setattr(etcd, "members", lambda host: members)
     assert Run("cp-1", "cp-2").on("cp-1", removal.removed, CLUSTER, "cp-2") == done
+
+
+@pytest.mark.parametrize(
+    ("members", "registered"),
+    [([ONE], False), ([ONE, TWO], True), ([ONE, NEW], True), (None, None)],
+)
+def test_a_control_plane_that_votes_in_etcd_is_of_the_cluster_before_its_node_is_there(
+    monkeypatch: pytest.MonkeyPatch, members: list[Member] | None, registered: bool | None
+) -> None:
+    def read_node(name: str) -> None:
+        raise ApiException(status=404)
+
+    _api(monkeypatch, read_node=read_node)
+    monkeypatch.setattr(etcd, "members", lambda host: members)
+    with ctx_host.use(FakeHost("cp-2", {}, {})):
+        assert reset._registered(CLUSTER) is registered
 
 
 @pytest.mark.parametrize(

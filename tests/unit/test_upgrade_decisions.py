@@ -155,6 +155,11 @@ def test_the_end_of_an_upgrade_says_who_is_left_behind() -> None:
     )
 
 
+def test_no_upgrade_begins_that_a_control_plane_outside_the_run_would_end_half_way() -> None:
+    (wrong,) = upgrade.servers_left_out({"cp-2": OLD, "cp-3": OLD}, {"cp-1", "cp-2", "w-1"})
+    assert wrong.startswith(f"cp-3 is a control plane of {OLD} and not in this run")
+
+
 def test_only_a_worker_that_is_left_out_may_be_unwell() -> None:
     state = _state(troubled={"w-1": "kubelet is silent", "cp-2": "etcd-cp-2 is not ready"})
     master = "cp-2 is not well (etcd-cp-2 is not ready); mend it"

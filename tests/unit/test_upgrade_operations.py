@@ -19,7 +19,7 @@ from pyinfra.api import operation as an_operation
 from urllib3.exceptions import HTTPError
 
 import barekube.api
-from barekube import drain, living, parts, settings, versions
+from barekube import drain, living, parts, remote, settings, versions
 from barekube.cluster import Cluster, Node
 from barekube.operations import ceph, maintain, order, packages, roll, units, upgradable
 from barekube.operations import upgrade as operations
@@ -59,6 +59,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     api = SimpleNamespace(
         core=SimpleNamespace(
             read_node=lambda name: node,
+            list_node=lambda: SimpleNamespace(items=[]),
             read_namespaced_config_map=lambda name, space: SimpleNamespace(
                 metadata=SimpleNamespace(annotations={}),
                 data=dict.fromkeys(("ClusterConfiguration", "kubelet", "config.conf"), ""),
@@ -117,7 +118,7 @@ def test_a_worker_is_configured_drained_renewed_and_let_back(
     after = State(NEW, {"cp-1": OLD, "w-1": OLD}, {"cp-1": NEW}, NEW)
     for module in (operations, upgradable):
         monkeypatch.setattr(module, "ask", lambda api: after)
-    assert _beginnings(_on("w-1", operations.node, CLUSTER)) == [
+    assert _beginnings(_on("w-1", operations.node, CLUSTER, [])) == [
         "install kubeadm",
         "kubeadm upgrade node --config /run/barekube/kubeadm.yaml; sync'",
         "_drain()",
@@ -131,11 +132,12 @@ def test_a_worker_is_configured_drained_renewed_and_let_back(
     ]
 
 
-@pytest.mark.parametrize("operation", [operations.servers, operations.node])
+@pytest.mark.parametrize(("operation", "more"), [(operations.servers, []), (operations.node, [[]])])
 def test_a_step_goes_on_though_the_api_server_is_started_anew_at_each_of_its_looks(
     cluster: None,
     monkeypatch: pytest.MonkeyPatch,
     operation: Any,  # noqa: ANN401
+    more: list[list[str]],
 ) -> None:
     calls, connect = iter(range(99)), barekube.api.connect
 
@@ -149,7 +151,7 @@ def test_a_step_goes_on_though_the_api_server_is_started_anew_at_each_of_its_loo
         monkeypatch.setattr(module, "ask", lambda api: after)
     monkeypatch.setattr(barekube.api, "connect", flaky)
     monkeypatch.setattr(order, "time", SimpleNamespace(monotonic=lambda: 0, sleep=lambda _: None))
-    done = _on("w-1", operation, CLUSTER)
+    done = _on("w-1", operation, CLUSTER, *more)
     assert "false" not in done.commands
     assert "install kubeadm" in _beginnings(done)
 
@@ -267,7 +269,7 @@ def test_a_node_that_only_has_to_be_let_back_loses_kubeadms_copies_first(
 ) -> None:
     monkeypatch.setattr(operations, "lacking", lambda cluster, only: [Step.UNCORDON])
     monkeypatch.setattr(operations, "now", lambda cluster: State(NEW, {}, {"cp-1": NEW}, NEW))
-    assert _beginnings(_on("w-1", operations.node, CLUSTER)) == [
+    assert _beginnings(_on("w-1", operations.node, CLUSTER, [])) == [
         "rm -rf /etc/kubernetes/tmp; sync'",
         "let_back()",
         "_await_ceph()",
@@ -385,8 +387,35 @@ def test_a_setting_that_is_not_as_wanted_is_left_to_the_stage_that_shows_it(
     assert config_maps.differing() == [living.KUBELET]
 
 
+def _node(name: str, ready: str) -> SimpleNamespace:
+    condition = SimpleNamespace(type="Ready", status=ready, reason="R", message="kubelet is silent")
+    return SimpleNamespace(
+        metadata=SimpleNamespace(name=name, annotations={}),
+        status=SimpleNamespace(conditions=[condition]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("dead", "beside", "stops"),
+    [("cp-1", [], True), ("cp-1", ["cp-1", "w-1"], False), ("w-1", [], False), ("w-9", [], False)],
+)
+def test_no_node_goes_away_while_another_one_that_is_needed_is(
+    cluster: None, monkeypatch: pytest.MonkeyPatch, dead: str, beside: list[str], stops: bool
+) -> None:
+    after = State(OLD, {"cp-1": OLD, "w-1": OLD}, {"cp-1": NEW}, OLD)
+    for module in (operations, upgradable):
+        monkeypatch.setattr(module, "ask", lambda api: after)
+    monkeypatch.setattr(operations, "_WELL_LIMIT", -1)
+    api: Any = barekube.api.connect(CLUSTER)
+    api.core.list_node = lambda: SimpleNamespace(items=[_node(dead, "Unknown")])
+    done = _on("w-1", operations.node, CLUSTER, beside)
+    assert (done.commands == ["false"]) is stops
+    if stops:
+        assert done.logs == [f"left as it is: {dead} is not well (kubelet is silent); mend it"]
+
+
 def test_no_kubelet_gets_newer_than_an_api_server(cluster: None) -> None:
-    assert _on("w-1", operations.node, CLUSTER).logs == [
+    assert _on("w-1", operations.node, CLUSTER, []).logs == [
         "cp-1 has to be upgraded first: no kubelet may be newer than an API server; run this"
         " without --limit"
     ]
@@ -394,8 +423,8 @@ def test_no_kubelet_gets_newer_than_an_api_server(cluster: None) -> None:
 
 def test_a_control_plane_is_touched_only_while_all_of_etcd_is_healthy(cluster: None) -> None:
     lame = ["1, unstarted, , https://192.0.2.12:2380, , false", *HEALTHY]
-    for operation in (operations.servers, operations.node):
-        done = _on("cp-1", operation, CLUSTER, EtcdFact=lame)
+    for operation, more in ((operations.servers, []), (operations.node, [[]])):
+        done = _on("cp-1", operation, CLUSTER, *more, EtcdFact=lame)
         assert done.commands == ["false"]
     assert (
         _on("cp-1", operations.servers, CLUSTER, EtcdFact=lame).logs[-1]
@@ -448,6 +477,70 @@ def test_what_was_lost_is_put_back_and_kubelet_started(cluster: None) -> None:
         " kubelet'"
     ]
     assert done.logs == [f"{manifest}: put back from {copy}{manifest}"]
+
+
+_THEN, _LATER = datetime(2026, 11, 28, 12, tzinfo=UTC), datetime(2026, 11, 28, 13, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("looks", "asked"),
+    [
+        # A kubelet that was restarted speaks anew, or a little later.
+        ([("b", _THEN), ("b", _LATER)], 2),
+        ([("b", _THEN), ("b", _THEN), ("b", _LATER)], 3),
+        # Its machine is up, and what the API knows is from before.
+        ([("a", _THEN), ("a", _LATER), ("b", _LATER)], 3),
+    ],
+)
+def test_a_node_is_well_by_a_word_from_after_its_reboot_only(
+    monkeypatch: pytest.MonkeyPatch, looks: list[tuple[str, datetime]], asked: int
+) -> None:
+    seen = iter(looks)
+    words: list[datetime] = []
+
+    def read_node(name: str) -> SimpleNamespace:
+        boot, said = next(seen)
+        words.append(said)
+        node = _node(name, "True")
+        node.status.node_info = SimpleNamespace(boot_id=boot, kubelet_version=f"v{OLD}")
+        return node
+
+    pods = SimpleNamespace(items=[])
+    core = SimpleNamespace(read_node=read_node, list_namespaced_pod=lambda *a, **k: pods)
+    monkeypatch.setattr(barekube.api, "connect", lambda cluster: SimpleNamespace(core=core))
+    monkeypatch.setattr(roll, "renewed", lambda api, name: words[-1])
+    monkeypatch.setattr(remote, "boot_id", lambda other: "b")
+    monkeypatch.setattr(order, "time", SimpleNamespace(monotonic=lambda: 0, sleep=lambda _: None))
+    host = SimpleNamespace(name="w-1", log=lambda line: None)
+    assert roll._await_well(SimpleNamespace(), host, CLUSTER, OLD)  # type: ignore[arg-type]
+    assert len(words) == asked
+
+
+@pytest.mark.parametrize(("after", "said"), [("same", "it refuses to reboot"), ("new", None)])
+def test_a_machine_that_refuses_to_reboot_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, after: str, said: str | None
+) -> None:
+    boots = iter(["same", after, "new"])
+    monkeypatch.setattr(remote, "boot_id", lambda other: next(boots))
+    monkeypatch.setattr(remote, "reconnect", lambda other: True)
+    monkeypatch.setattr(remote, "sudo", lambda other: False)
+    clock = SimpleNamespace(monotonic=lambda: 0, sleep=lambda _: None)
+    monkeypatch.setattr(maintain, "time", clock)
+    logs: list[str] = []
+    refused = SimpleNamespace(run_shell_command=lambda *a, **k: (False, None), log=logs.append)
+    assert maintain._reboot(SimpleNamespace(), refused) is (said is None)  # type: ignore[arg-type]
+    assert [line.partition(";")[0] for line in logs] == ([said] if said else [])
+
+
+def test_a_control_plane_that_is_not_well_itself_can_be_rebooted_again(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ill = State(OLD, {"cp-1": OLD, "w-1": OLD}, {"cp-1": OLD}, OLD, troubled={"cp-1": "starts"})
+    monkeypatch.setattr(maintain, "ask", lambda api: ill)
+    monkeypatch.setattr(settings, "hosts", lambda: [])
+    options: dict[str, Any] = {"UpkeepFact": [*UPKEEP, "end"], "data": {"reboot": True}}
+    assert "_reboot()" in _on("cp-1", maintain.maintained, CLUSTER, **options).commands
+    assert _on("w-1", maintain.maintained, CLUSTER, **options).commands == ["false"]
 
 
 UPKEEP = ["running 6.1.0-9-amd64", "booted 1000"]
@@ -529,14 +622,13 @@ def test_a_drain_that_blocks_lets_the_node_back_unless_a_user_cordoned_it(
     done = _nodes(monkeypatch, node)
     said: list[str] = []
     host = SimpleNamespace(name="w-1", log=said.append)
-    assert roll._drain(SimpleNamespace(), host, CLUSTER, []) is False  # type: ignore[arg-type]
+    assert roll._drain(SimpleNamespace(), host, CLUSTER) is False  # type: ignore[arg-type]
     assert done == calls
-    assert said[:2] == [
+    assert said == [
         "drain, 600 s at most",
-        "budget shop/till keeps till-0; nothing more is drained, and this node takes pods as"
-        " before",
+        "budget shop/till keeps till-0; nothing more is drained, and this node"
+        f" {'stays cordoned, as it was' if cordoned else 'takes pods as before'}",
     ]
-    assert said[2:] == ([] if cordoned else ["uncordoned"])
 
 
 @pytest.mark.parametrize(
@@ -673,7 +765,7 @@ def test_nothing_is_drained_while_nobody_would_see_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr(roll, "_unseen", lambda api, name: _API)
     said: list[str] = []
     host = SimpleNamespace(name="w-1", log=said.append)
-    assert roll._drain(SimpleNamespace(), host, CLUSTER, []) is False  # type: ignore[arg-type]
+    assert roll._drain(SimpleNamespace(), host, CLUSTER) is False  # type: ignore[arg-type]
     assert (done, said) == ([], [f"nothing is drained: {_API}; mend that, then run this again"])
 
 
@@ -685,7 +777,7 @@ def test_nothing_is_drained_while_ceph_is_not_well(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ceph, "awaited", lambda connect, node, back: None if back else "OSD_DOWN")
     said: list[str] = []
     host = SimpleNamespace(name="w-1", log=said.append)
-    assert roll._drain(SimpleNamespace(), host, CLUSTER, []) is False  # type: ignore[arg-type]
+    assert roll._drain(SimpleNamespace(), host, CLUSTER) is False  # type: ignore[arg-type]
     assert (done, said) == ([], ["nothing is drained: OSD_DOWN"])
 
 
