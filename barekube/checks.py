@@ -78,11 +78,18 @@ def unread(values: Iterable[str], deploys: Sequence[str]) -> list[str]:
         return []
     read = {key for stem in stems for key in READ[stem]}
     names = ", ".join(f"{stem}.py" for stem in stems)
+    reads = f"it reads {' and '.join(f'--data {key}' for key in sorted(read))}" if read else ""
     return [
-        f"--data {key} means nothing to {names}; leave it out, and name hosts by --limit"
+        f"--data {key} means nothing to {names}; leave it out"
+        f"{'' if read & _NAMING or key not in _NAMING else ', and name hosts by --limit'}"
+        f"{f' ({reads})' if reads else ''}"
         for key in values
         if key in ASKED and key not in read
     ]
+
+
+# What names a host.
+_NAMING = {"node", "host"}
 
 
 def group_data(

@@ -169,11 +169,14 @@ def _evicted(api: Api, pod: k8s.V1Pod) -> bool:
 
 
 def _moves(api: Api, going: Sequence[k8s.V1Pod], refused: k8s.V1Pod) -> bool:
-    """Whether a pod still ends, or one that the budgets of the refused one count still starts."""
+    """Whether a pod still ends, or the budgets of the refused one let it go by now, or will: one
+    that they count still starts."""
     budgets = k8s.PolicyV1Api(api.client).list_namespaced_pod_disruption_budget
     holders = holding(refused, budgets(refused.metadata.namespace).items)
-    return any(each.metadata.deletion_timestamp for each in going) or any(
-        recovers(each) for each in holders
+    return (
+        any(each.metadata.deletion_timestamp for each in going)
+        or not holders
+        or any(recovers(each) for each in holders)
     )
 
 

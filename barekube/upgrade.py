@@ -141,12 +141,16 @@ def refusals(cluster: State, wanted: str) -> list[str]:
     ]
 
 
-def servers_left_out(old: Mapping[str, str], active: Collection[str]) -> list[str]:
+def servers_left_out(
+    old: Mapping[str, str], active: Collection[str], silent: Collection[str]
+) -> list[str]:
     """A sentence for each control plane of an `old` version that is not among the `active` hosts
-    of an upgrade: it would end half-way, for no kubelet may be newer than an API server."""
+    of an upgrade: it would end half-way, for no kubelet may be newer than an API server. `silent`
+    are those that were to take part and do not answer."""
+    remedy = "bring it up, or take it out by deploys/remove_node.py if it never comes back"
     return [
         f"{name} is a control plane of {runs} and not in this run, and no kubelet may be newer than"
-        " an API server; bring it up, or take it out by deploys/remove_node.py"
+        f" an API server; {remedy if name in silent else 'run this without --limit and --exclude'}"
         for name, runs in old.items()
         if name not in active
     ]

@@ -104,11 +104,14 @@ def _reboot(state: State, host: Host) -> bool:
     before = remote.boot_id(host)
     try:
         command = StringCommand("systemctl reboot --no-block")
-        done, _ = host.run_shell_command(command, _sudo=remote.sudo(host))
+        done, output = host.run_shell_command(command, _sudo=remote.sudo(host))
     except (OSError, SSHException):
         done = True  # It goes down faster than it answers.
-    if not done and remote.boot_id(host) == before:
-        host.log("it refuses to reboot; mend what `systemctl reboot` says above")
+    if not done and before and remote.boot_id(host) == before:
+        why = output.stderr or output.stdout or "without a word"
+        host.log(
+            f"it refuses to reboot ({why}); mend that, then run this again, which lets it back too"
+        )
         return False
     end = time.monotonic() + _BOOT_LIMIT
     said = time.monotonic()

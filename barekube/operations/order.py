@@ -76,8 +76,6 @@ def answering(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
         return
     try:
         for step in steps:
-            if step is _REFUSED and not state.is_executing:
-                _ended.add(host.name)
             api = cluster_api.opened() if state.is_executing and step is not _REFUSED else None
             if api and (wrong := persistently(lease.take, api)):
                 yield from refuse(wrong)
@@ -195,6 +193,8 @@ def refuse(*sentences: str) -> Generator[StringCommand, None, None]:
             host.log(sentence)
         if sentence not in said:
             said.append(sentence)
+    if not state.is_executing:
+        _ended.add(host.name)
     yield _REFUSED
 
 

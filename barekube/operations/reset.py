@@ -1,6 +1,5 @@
 """A host back to what it was before barekube."""
 
-import contextlib
 from collections.abc import Generator
 
 from pyinfra import host, state
@@ -9,7 +8,7 @@ from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
 from barekube import nodes, removal, reset, settings
-from barekube.api import API_ERRORS
+from barekube.api import API_ERRORS, Api
 from barekube.cluster import Cluster
 from barekube.facts.machine import Machine
 from barekube.operations import etcd
@@ -20,32 +19,38 @@ _judged: dict[str, str | None] = {}
 
 @operation()
 def judged(cluster: Cluster) -> Generator[PyinfraCommand]:
-    """Whether this host may be reset is known, before the API of its cluster goes. No remote
-    command."""
-    node = cluster.node(host.name)
+    """Whether this host may be reset is known, before the API of its cluster goes."""
     running = {each.name for each in settings.hosts() if each in state.active_hosts}
-    registered = None
-    if reset.staying(cluster, running):
-        # An API server that is just started anew is no reason to take the cluster for gone.
-        with contextlib.suppress(*API_ERRORS):
-            registered = persistently(_registered, cluster)
-    _judged[host.name] = reset.refusal(node, cluster, running, registered)
+    _judged[host.name] = _refusal(cluster, running)
     host.noop("judged")
     return
     yield
 
 
-def _registered(cluster: Cluster) -> bool | None:
-    """Whether the cluster counts on this host: as a node, or by a vote in etcd, which a control
-    plane has before its node is there; None: that is not known."""
+def _refusal(cluster: Cluster, running: set[str]) -> str | None:
+    node = cluster.node(host.name)
+    registered = None
+    if reset.staying(cluster, running):
+        try:
+            # An API server that is just started anew is no reason to take the cluster for gone.
+            api, registered = persistently(_registered, cluster)
+        except API_ERRORS:
+            return reset.refusal(node, cluster, running, None)
+        if not registered and node.control_plane:
+            # It votes before its node is there.
+            known = etcd.members(api.host)
+            if known is None:
+                return (
+                    f"{api.host.name} cannot ask etcd whether {node.name} is a member of it; mend"
+                    " that, then run this again"
+                )
+            registered = removal.member(known, node.name, node.address) is not None
+    return reset.refusal(node, cluster, running, registered)
+
+
+def _registered(cluster: Cluster) -> tuple[Api, bool]:
     api = cluster_api.connect(cluster)
-    if nodes.lookup(api, host.name) is not None:
-        return True
-    own = cluster.node(host.name)
-    if not own.control_plane:
-        return False
-    known = etcd.members(api.host)
-    return None if known is None else removal.member(known, own.name, own.address) is not None
+    return api, nodes.lookup(api, host.name) is not None
 
 
 @operation()

@@ -265,7 +265,7 @@ def _cluster_findings(cluster: Cluster, active: list[str], lacking: list[str]) -
         for name in _silent(active)
         if name not in old
     ]
-    silent += upgrade.servers_left_out(old, active)
+    silent += upgrade.servers_left_out(old, active, _silent(active))
     drained = [name for name in lacking if Step.DRAIN in _lacking[state.is_executing, name]]
     return [
         *silent,

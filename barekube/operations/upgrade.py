@@ -259,7 +259,8 @@ def _node(cluster: Cluster, beside: Collection[str]) -> Generator[PyinfraCommand
             " server; run this without --limit"
         )
         return
-    if state.is_executing and (why := _others_unwell(cluster, {host.name, *beside})):
+    away = Step.DRAIN in steps and state.is_executing
+    if away and (why := _others_unwell(cluster, {host.name, *beside})):
         yield from refuse(f"left as it is: {why}")
         return
     _say(cluster, steps)
@@ -275,14 +276,16 @@ def _node(cluster: Cluster, beside: Collection[str]) -> Generator[PyinfraCommand
 def _others_unwell(cluster: Cluster, beside: Collection[str]) -> str | None:
     """What keeps this host's node from going away now, in a sentence: one that is not `beside` it
     went away since the run looked at them, and is not back in time."""
-    needed = {each.name for each in state.active_hosts}
-    needed = needed.union(each.name for each in cluster.control_planes).difference(beside)
+    masters = {each.name for each in cluster.control_planes}
+    needed = {each.name for each in state.active_hosts}.union(masters).difference(beside)
 
     def unwell() -> str | None:
         for other in cluster_api.connect(cluster).core.list_node().items:
             name = other.metadata.name
             if name in needed and not nodes.is_ready(other):
-                return f"{name} is not well ({nodes.why_not_ready(other)}); mend it"
+                why = nodes.why_not_ready(other) or "it is not Ready"
+                leave = "" if name in masters else ", or leave it out by --exclude"
+                return f"{name} is not well ({why}); mend it{leave}"
         return None
 
     return wait("the other nodes", _WELL_LIMIT, unwell)

@@ -72,7 +72,8 @@ def test_data_that_a_deploy_does_not_read_is_not_taken_for_a_limit(
     done = pyinfra(_CONVERGED, f"deploys/{deploy}.py", *words, api=True)
     key = data.partition("=")[0]
     assert (
-        f"--data {key} means nothing to {deploy}.py; leave it out, and name hosts by --limit"
+        f"--data {key} means nothing to {deploy}.py; leave it out, and name hosts by --limit (it"
+        " reads --data "
     ) in done.stderr
     assert "Nothing was connected to" in done.stderr
     assert done.status == 1

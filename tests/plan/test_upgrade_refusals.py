@@ -142,6 +142,19 @@ def test_maintenance_begins_only_if_every_host_of_the_run_answers(
     _unchanged(done)
 
 
+def test_an_upgrade_that_leaves_out_a_control_plane_does_not_begin(
+    pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    data = ("--data", "kubernetes_version=1.37.3", "--limit", "@fake/w-1")
+    done = _run(pyinfra, tmp_path, "deploys/upgrade.py", "-y", *data)
+    assert (
+        "[@fake/w-1] @fake/cp-1 is a control plane of 1.37.2 and not in this run, and no kubelet"
+        " may be newer than an API server; run this without --limit and --exclude"
+    ) in _said(done)
+    assert done.status == 1
+    _unchanged(done)
+
+
 def test_control_planes_are_upgraded_before_any_node(pyinfra: Pyinfra, tmp_path: Path) -> None:
     data = ("--dry", "--json", "--data", "kubernetes_version=1.37.3", "--data", "at_once=2")
     done = _run(pyinfra, tmp_path, "deploys/upgrade.py", *data)

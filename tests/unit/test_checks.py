@@ -203,7 +203,13 @@ def test_data_of_the_command_line_is_all_that_the_stages_ask_for() -> None:
 
 
 def test_a_deploy_of_the_users_own_may_read_what_it_likes() -> None:
-    assert checks.unread(["node"], ["deploys/host.py"]) != []
+    assert checks.unread(["node", "packages"], ["deploys/host.py"]) == [
+        "--data node means nothing to host.py; leave it out, and name hosts by --limit",
+        "--data packages means nothing to host.py; leave it out",
+    ]
+    assert checks.unread(["host"], ["deploys/remove_node.py"]) == [
+        "--data host means nothing to remove_node.py; leave it out (it reads --data node)"
+    ]
     assert checks.unread(["node", "sysctls"], ["deploys/remove_node.py", "deploys/host.py"]) == []
     assert checks.unread(["node"], ["deploys/host.py", "deploys/mine.py"]) == []
     assert checks.unread(["node"], []) == []

@@ -98,12 +98,13 @@ def test_the_budget_that_holds_a_pod_is_the_one_that_selects_it_and_allows_nothi
 
 
 @pytest.mark.parametrize(
-    ("ending", "healthy", "moves"), [(False, 1, False), (True, 1, True), (False, 0, True)]
+    ("ending", "healthy", "allowed", "moves"),
+    [(False, 1, 0, False), (True, 1, 0, True), (False, 0, 0, True), (False, 1, 1, True)],
 )
 def test_a_budget_is_waited_for_while_a_pod_ends_or_another_starts(
-    monkeypatch: pytest.MonkeyPatch, ending: bool, healthy: int, moves: bool
+    monkeypatch: pytest.MonkeyPatch, ending: bool, healthy: int, allowed: int, moves: bool
 ) -> None:
-    budget = _budget("tight", 0, match_labels={"app": "web"})
+    budget = _budget("tight", allowed, match_labels={"app": "web"})
     budget.status.current_healthy = healthy
     budgets = SimpleNamespace(
         list_namespaced_pod_disruption_budget=lambda space: SimpleNamespace(items=[budget])

@@ -101,11 +101,16 @@ def test_a_node_is_not_deleted_while_nobody_knows_whether_it_is_in_etcd(
 
 
 @pytest.mark.parametrize(
-    ("members", "registered"),
-    [([ONE], False), ([ONE, TWO], True), ([ONE, NEW], True), (None, None)],
+    ("members", "said"),
+    [
+        ([ONE], "None"),
+        ([ONE, TWO], "cp-2 is a node of a cluster that goes on on cp-1; run"),
+        ([ONE, NEW], "cp-2 is a node of a cluster that goes on on cp-1; run"),
+        (None, "cp-1 cannot ask etcd whether cp-2 is a member of it; mend that"),
+    ],
 )
-def test_a_control_plane_that_votes_in_etcd_is_of_the_cluster_before_its_node_is_there(
-    monkeypatch: pytest.MonkeyPatch, members: list[Member] | None, registered: bool | None
+def test_a_control_plane_that_votes_in_etcd_is_not_reset_before_its_node_is_there_either(
+    monkeypatch: pytest.MonkeyPatch, members: list[Member] | None, said: str
 ) -> None:
     def read_node(name: str) -> None:
         raise ApiException(status=404)
@@ -113,7 +118,7 @@ def test_a_control_plane_that_votes_in_etcd_is_of_the_cluster_before_its_node_is
     _api(monkeypatch, read_node=read_node)
     monkeypatch.setattr(etcd, "members", lambda host: members)
     with ctx_host.use(FakeHost("cp-2", {}, {})):
-        assert reset._registered(CLUSTER) is registered
+        assert str(reset._refusal(CLUSTER, {"cp-2"})).startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -156,8 +156,13 @@ def test_the_end_of_an_upgrade_says_who_is_left_behind() -> None:
 
 
 def test_no_upgrade_begins_that_a_control_plane_outside_the_run_would_end_half_way() -> None:
-    (wrong,) = upgrade.servers_left_out({"cp-2": OLD, "cp-3": OLD}, {"cp-1", "cp-2", "w-1"})
-    assert wrong.startswith(f"cp-3 is a control plane of {OLD} and not in this run")
+    old, active = {"cp-2": OLD, "cp-3": OLD}, {"cp-1", "cp-2", "w-1"}
+    why = f"cp-3 is a control plane of {OLD} and not in this run, and no kubelet may be newer than"
+    assert upgrade.servers_left_out(old, active, []) == [
+        f"{why} an API server; run this without --limit and --exclude"
+    ]
+    (silent,) = upgrade.servers_left_out(old, active, ["cp-3"])
+    assert silent.endswith("deploys/remove_node.py if it never comes back")
 
 
 def test_only_a_worker_that_is_left_out_may_be_unwell() -> None:

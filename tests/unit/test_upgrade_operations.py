@@ -397,10 +397,17 @@ def _node(name: str, ready: str) -> SimpleNamespace:
 
 @pytest.mark.parametrize(
     ("dead", "beside", "stops"),
-    [("cp-1", [], True), ("cp-1", ["cp-1", "w-1"], False), ("w-1", [], False), ("w-9", [], False)],
+    [
+        ("cp-1", [], "; mend it"),
+        ("cp-1", ["cp-1", "w-1"], None),
+        ("w-1", [], None),
+        ("w-2", [], "; mend it, or leave it out by --exclude"),
+        ("w-2", ["w-2", "w-1"], None),
+        ("w-9", [], None),
+    ],
 )
 def test_no_node_goes_away_while_another_one_that_is_needed_is(
-    cluster: None, monkeypatch: pytest.MonkeyPatch, dead: str, beside: list[str], stops: bool
+    cluster: None, monkeypatch: pytest.MonkeyPatch, dead: str, beside: list[str], stops: str | None
 ) -> None:
     after = State(OLD, {"cp-1": OLD, "w-1": OLD}, {"cp-1": NEW}, OLD)
     for module in (operations, upgradable):
@@ -408,10 +415,19 @@ def test_no_node_goes_away_while_another_one_that_is_needed_is(
     monkeypatch.setattr(operations, "_WELL_LIMIT", -1)
     api: Any = barekube.api.connect(CLUSTER)
     api.core.list_node = lambda: SimpleNamespace(items=[_node(dead, "Unknown")])
-    done = _on("w-1", operations.node, CLUSTER, beside)
-    assert (done.commands == ["false"]) is stops
+    upgradable._lacking[True, "w-1"] = list(Step)
+    done = outcome(
+        operations.node,
+        CLUSTER,
+        beside,
+        answers=_answers(),
+        name="w-1",
+        data={"kubernetes_version": NEW, "bundle_url": None},
+        active=[SimpleNamespace(name="w-2")],
+    )
+    assert (done.commands == ["false"]) is (stops is not None)
     if stops:
-        assert done.logs == [f"left as it is: {dead} is not well (kubelet is silent); mend it"]
+        assert done.logs == [f"left as it is: {dead} is not well (kubelet is silent){stops}"]
 
 
 def test_no_kubelet_gets_newer_than_an_api_server(cluster: None) -> None:
@@ -516,7 +532,9 @@ def test_a_node_is_well_by_a_word_from_after_its_reboot_only(
     assert len(words) == asked
 
 
-@pytest.mark.parametrize(("after", "said"), [("same", "it refuses to reboot"), ("new", None)])
+@pytest.mark.parametrize(
+    ("after", "said"), [("same", "it refuses to reboot (no bus)"), ("new", None)]
+)
 def test_a_machine_that_refuses_to_reboot_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, after: str, said: str | None
 ) -> None:
@@ -527,7 +545,8 @@ def test_a_machine_that_refuses_to_reboot_is_not_waited_for(
     clock = SimpleNamespace(monotonic=lambda: 0, sleep=lambda _: None)
     monkeypatch.setattr(maintain, "time", clock)
     logs: list[str] = []
-    refused = SimpleNamespace(run_shell_command=lambda *a, **k: (False, None), log=logs.append)
+    output = SimpleNamespace(stderr="no bus", stdout="")
+    refused = SimpleNamespace(run_shell_command=lambda *a, **k: (False, output), log=logs.append)
     assert maintain._reboot(SimpleNamespace(), refused) is (said is None)  # type: ignore[arg-type]
     assert [line.partition(";")[0] for line in logs] == ([said] if said else [])
 
