@@ -76,6 +76,8 @@ def answering(steps: Generator[PyinfraCommand]) -> Generator[PyinfraCommand]:
         return
     try:
         for step in steps:
+            if step is _REFUSED and not state.is_executing:
+                _ended.add(host.name)
             api = cluster_api.opened() if state.is_executing and step is not _REFUSED else None
             if api and (wrong := persistently(lease.take, api)):
                 yield from refuse(wrong)
@@ -193,8 +195,6 @@ def refuse(*sentences: str) -> Generator[StringCommand, None, None]:
             host.log(sentence)
         if sentence not in said:
             said.append(sentence)
-    if not state.is_executing:
-        _ended.add(host.name)
     yield _REFUSED
 
 

@@ -157,13 +157,13 @@ def _await_ceph(state: State, host: Host, cluster: Cluster, node: str) -> bool:
 @operation()
 def left(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
     """This host, the node's, is no member of the cluster any more, so that it may be reset."""
-    if failed := failed_leader():
-        yield from refuse(f"it is not reset, for {failed} failed; see above, then run this again")
-    else:
-        yield from answering(_left(cluster, node))
+    yield from answering(_left(cluster, node))
 
 
 def _left(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
+    if failed := failed_leader():
+        yield from refuse(f"it is not reset, for {failed} failed; see above, then run this again")
+        return
     if not state.is_executing:
         # Hosts are previewed side by side: who judges may not have come to it yet.
         if persistently(_refusal, cluster, node):
