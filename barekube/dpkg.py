@@ -25,13 +25,18 @@ class Plan:
     said: tuple[str, ...]
 
 
+def is_whole(package: FoundPackage | None) -> bool:
+    """Whether a package is there, and was not cut off half-way."""
+    return package is not None and package.status == "installed"
+
+
 def plan(wanted: Mapping[str, str | None], found: Mapping[str, FoundPackage]) -> Plan:
     """Compare packages. `wanted` maps a name to its exact version, which is then held too, or
     to None for whatever version the host's sources have."""
     install, hold, said = [], [], []
     for name, version in wanted.items():
         there = found.get(name)
-        whole = there is not None and there.status == "installed"
+        whole = is_whole(there)
         if there is None or there.status == "not-installed" or there.status == "config-files":
             install.append(f"{name}={version}" if version else name)
             said.append(f"{name}: install {version or 'the version of its release'}")

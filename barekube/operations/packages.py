@@ -8,7 +8,7 @@ from pyinfra.api import FactBase, FactProcessError, QuoteString, StringCommand, 
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import containerd, openpgp, settings, versions
-from barekube.dpkg import FoundPackage, plan
+from barekube.dpkg import is_whole, plan
 from barekube.facts.machine import Found, Machine
 from barekube.operations import files
 from barekube.operations.order import changing, exclusively, refuse, to_come
@@ -149,19 +149,17 @@ def _installed(
         yield changing(f"apt-mark -qq hold {' '.join(todo.hold)}")
 
 
-def _whole(package: FoundPackage) -> bool:
-    return package.status == "installed"
-
-
 def _rolled(
     found: Found, exact: Mapping[str, str | None], version: str | None, drained: bool
 ) -> str | None:
     """The sentence for a node of which only upgrade.py renews the packages, one after the other."""
-    there = {name: each.version for name, each in found.packages.items() if _whole(each)}
-    if version and (wrong := other_version(there.get("kubelet"), version)):
+    kubelet, runtime = found.packages.get("kubelet"), found.packages.get(_RUNTIME)
+    if version and (wrong := other_version(kubelet.version if kubelet else None, version)):
         return wrong
-    runtime = exact.get(_RUNTIME)
-    return other_runtime(there.get(_RUNTIME), runtime) if runtime and not drained else None
+    wanted = exact.get(_RUNTIME)
+    if drained or not wanted or not runtime or not is_whole(runtime):
+        return None
+    return other_runtime(runtime.version, wanted)
 
 
 def _key(repository: settings.Source, path: str) -> Generator[PyinfraCommand, None, bool]:

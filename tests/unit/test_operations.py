@@ -253,6 +253,15 @@ def test_the_runtime_of_a_node_is_renewed_only_where_it_was_drained() -> None:
     assert logs(drained=True) == renewed
 
 
+def test_a_kubelet_that_an_upgrade_left_half_installed_is_not_renewed_past_it() -> None:
+    half = SimpleNamespace(version="1.36.3-1.1", status="half-installed")
+    found: Any = SimpleNamespace(packages={"kubelet": half, "containerd.io": half})
+    said = packages._rolled(found, {"containerd.io": "2"}, "1.37.2", False)
+    assert (said or "").startswith("it runs Kubernetes 1.36.3 and group_data says 1.37.2")
+    # A runtime that is half there runs nothing: whoever comes first finishes it.
+    assert packages._rolled(found, {"containerd.io": "2"}, None, False) is None
+
+
 def test_an_older_version_is_replaced_and_held() -> None:
     machine = _whole()
     machine.packages["kubelet"] = ("1.36.0-1.1", "install")
