@@ -70,6 +70,10 @@ def overrides(given: Iterable[str]) -> tuple[dict[str, object], list[str]]:
     return values, problems + data("--data", values, {**CLUSTER, **HOST, **ASKED})
 
 
+# What names a host.
+_NAMING = {"node", "host"}
+
+
 def unread(values: Iterable[str], deploys: Sequence[str]) -> list[str]:
     """A sentence for each key of --data that no deploy of the command (their paths) reads, though
     another one does: whoever says `reset.py --data node=NAME` means one host, and loses all."""
@@ -78,18 +82,14 @@ def unread(values: Iterable[str], deploys: Sequence[str]) -> list[str]:
         return []
     read = {key for stem in stems for key in READ[stem]}
     names = ", ".join(f"{stem}.py" for stem in stems)
-    reads = f"it reads {' and '.join(f'--data {key}' for key in sorted(read))}" if read else ""
+    reads = f" (it reads {' and '.join(f'--data {key}' for key in sorted(read))})" if read else ""
+    limit = "" if read & _NAMING else ", and name hosts by --limit"
     return [
         f"--data {key} means nothing to {names}; leave it out"
-        f"{'' if read & _NAMING or key not in _NAMING else ', and name hosts by --limit'}"
-        f"{f' ({reads})' if reads else ''}"
+        f"{limit if key in _NAMING else ''}{reads}"
         for key in values
         if key in ASKED and key not in read
     ]
-
-
-# What names a host.
-_NAMING = {"node", "host"}
 
 
 def group_data(

@@ -91,12 +91,8 @@ def reconnect(other: Host) -> bool:
 
 def boot_id(other: Host) -> str | None:
     """Which boot of `other` this is, another text each time; None: it does not answer."""
-    command = StringCommand("cat", "/proc/sys/kernel/random/boot_id")
-    try:
-        done, output = other.run_shell_command(command, print_output=False, print_input=False)
-    except (OSError, SSHException):
-        return None
-    return output.stdout if done else None
+    said = lines(other, "cat /proc/sys/kernel/random/boot_id")
+    return said[0] if said else None
 
 
 def forwards(other: Host) -> bool:

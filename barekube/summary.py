@@ -272,23 +272,23 @@ def next_command(run: Run) -> list[str]:
             again = command(_without(run.arguments, ("--limit", "--exclude")), "--limit", bad)
         return ["mend the errors above, then run again:", f"  {again}"]
     if run.preview and any(host.would_change for host in run.hosts.values()):
-        rest = _without(run.arguments, (), _LOOKING)
         # What drifted is brought back by the deploy that it was compared with.
-        rest = [each.replace("drift.py", "site.py") for each in rest]
-        return ["to do it:", f"  {command([*rest, '-y'])}"]
+        words = [each.replace("drift.py", "site.py") for each in _for_real(run.arguments)]
+        return ["to do it:", f"  {command(words)}"]
     return _after(run)
 
 
-# What makes a preview of a run.
-_LOOKING: Final = ("--dry", "--diff", "--json")
+def _for_real(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a run that asks nobody, also of those of a preview."""
+    return [*_without(arguments, (), ("--dry", "--diff", "--json", "-y")), "-y"]
 
 
 def _asked_otherwise(run: Run, data: str) -> list[str]:
     """What follows a command that was refused for what it asks."""
     if not data:
         return ["that cannot be done as it was asked; the sentence above says what can"]
-    words = _without(_without_data(run.arguments, {data.partition("=")[0]}), (), (*_LOOKING, "-y"))
-    return ["to do it:", f"  {command([*words, '-y', '--data', data])}"]
+    words = _for_real(_without_data(run.arguments, {data.partition("=")[0]}))
+    return ["to do it:", f"  {command([*words, '--data', data])}"]
 
 
 def _after(run: Run) -> list[str]:
@@ -303,7 +303,7 @@ def _after(run: Run) -> list[str]:
         words = _instead(run, deploy)
         if run.preview and deploy == "verify":
             # Its preview proves nothing.
-            words = [*_without(words, (), _LOOKING), "-y"]
+            words = _for_real(words)
         return [why, f"  {command(words)}"]
     stages = STAGES if run.storage else STAGES[:-1]
     well = all(outcome(host, run)[0] is not Outcome.UNWELL for host in run.hosts.values())

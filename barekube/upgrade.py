@@ -156,12 +156,17 @@ def servers_left_out(
     ]
 
 
+def unwell(name: str, why: str, *, control_plane: bool) -> str:
+    """The sentence for a node, or its control plane, that is not well."""
+    leave = "" if control_plane else ", or leave it out by --exclude"
+    return f"{name} is not well ({why}); mend it{leave}"
+
+
 def not_well(cluster: State, left_out: Collection[str]) -> list[str]:
     """Nodes and control planes that have to be well before anything begins; a worker that the
     limit leaves out need not be."""
     return [
-        f"{name} is not well ({why}); mend it"
-        + ("" if name in cluster.servers else ", or leave it out by --exclude")
+        unwell(name, why, control_plane=name in cluster.servers)
         for name, why in cluster.troubled.items()
         if name in cluster.servers or name not in left_out
     ]

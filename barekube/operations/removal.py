@@ -60,11 +60,8 @@ def _refusal(cluster: Cluster, node: object) -> Generator[StringCommand] | None:
     members = etcd.members(api.host)
     if members is None:
         return refuse(_unknown_members(api))
-    if wrong := removal.loss(members, name):
-        return refuse(wrong)
-    if wrong := removal.carries_data(name, ceph.carried(api, name)):
-        return refuse(wrong)
-    return None
+    wrong = removal.loss(members, name) or removal.carries_data(name, ceph.carried(api, name))
+    return refuse(wrong) if wrong else None
 
 
 @operation()

@@ -116,11 +116,7 @@ def ask(api: Api) -> upgrade.State:
     proxy = api.apps.read_namespaced_daemon_set("kube-proxy", "kube-system")
     there = api.core.list_node().items
     pods = api.core.list_namespaced_pod("kube-system").items
-    troubled = {
-        each.metadata.name: nodes.why_not_ready(each) or "it is not Ready"
-        for each in there
-        if not nodes.is_ready(each)
-    }
+    troubled = unready(there)
     for pod in pods:
         if why := upgrade.starting([pod]):
             troubled.setdefault(upgrade.place(pod), why)
@@ -141,6 +137,15 @@ def ask(api: Api) -> upgrade.State:
         troubled=troubled,
         architectures={each.metadata.name: each.status.node_info.architecture for each in there},
     )
+
+
+def unready(there: Iterable[k8s.V1Node]) -> dict[str, str]:
+    """Which of the API's nodes are not Ready, and why."""
+    return {
+        each.metadata.name: nodes.why_not_ready(each) or "it is not Ready"
+        for each in there
+        if not nodes.is_ready(each)
+    }
 
 
 def now(cluster: Cluster) -> upgrade.State:
@@ -260,12 +265,13 @@ def _cluster_findings(cluster: Cluster, active: list[str], lacking: list[str]) -
     api = cluster_api.connect(cluster)
     seen = _state(api)
     old = {name: runs for name, runs in seen.servers.items() if runs != cluster.version}
+    lost = _silent(active)
     silent = [
         f"{name} is not in this run; bring it up, or leave it out by --exclude {name}"
-        for name in _silent(active)
+        for name in lost
         if name not in old
     ]
-    silent += upgrade.servers_left_out(old, active, _silent(active))
+    silent += upgrade.servers_left_out(old, active, lost)
     drained = [name for name in lacking if Step.DRAIN in _lacking[state.is_executing, name]]
     return [
         *silent,

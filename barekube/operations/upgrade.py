@@ -8,7 +8,7 @@ from pyinfra.api import FunctionCommand, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
 from barekube import api as cluster_api
-from barekube import containerd, kubeadm_config, living, nodes, settings, upgrade, versions
+from barekube import containerd, kubeadm_config, living, settings, upgrade, versions
 from barekube.api import Api
 from barekube.cluster import Cluster
 from barekube.facts.upgrade import ETCDCTL, RemainsFact
@@ -24,7 +24,15 @@ from barekube.operations.order import (
     syncing,
     wait,
 )
-from barekube.operations.upgradable import ask, found_packages, had_to_do, lacking, looked, now
+from barekube.operations.upgradable import (
+    ask,
+    found_packages,
+    had_to_do,
+    lacking,
+    looked,
+    now,
+    unready,
+)
 from barekube.upgrade import Step
 
 _SERVERS_LIMIT, _WELL_LIMIT = 300, 300
@@ -280,12 +288,10 @@ def _others_unwell(cluster: Cluster, beside: Collection[str]) -> str | None:
     needed = {each.name for each in state.active_hosts}.union(masters).difference(beside)
 
     def unwell() -> str | None:
-        for other in cluster_api.connect(cluster).core.list_node().items:
-            name = other.metadata.name
-            if name in needed and not nodes.is_ready(other):
-                why = nodes.why_not_ready(other) or "it is not Ready"
-                leave = "" if name in masters else ", or leave it out by --exclude"
-                return f"{name} is not well ({why}); mend it{leave}"
+        there = cluster_api.connect(cluster).core.list_node().items
+        for name, why in unready(there).items():
+            if name in needed:
+                return upgrade.unwell(name, why, control_plane=name in masters)
         return None
 
     return wait("the other nodes", _WELL_LIMIT, unwell)

@@ -7,6 +7,10 @@ from tests.plan.conftest import Pyinfra, Result
 _CONVERGED = "tests/plan/inventory_converged.py"
 
 
+def _run(pyinfra: Pyinfra, deploy: str, *words: str) -> Result:
+    return pyinfra(_CONVERGED, f"deploys/{deploy}.py", "--debug", *words, api=True)
+
+
 def _refused(done: Result, *sentences: str) -> None:
     assert done.status == 1
     for sentence in sentences:
@@ -16,13 +20,12 @@ def _refused(done: Result, *sentences: str) -> None:
 
 
 def test_without_a_name_the_nodes_and_the_data_are_said(pyinfra: Pyinfra) -> None:
-    done = pyinfra(_CONVERGED, "deploys/remove_node.py", "-y", "--debug", api=True)
+    done = _run(pyinfra, "remove_node", "-y")
     _refused(done, "name the node: --data node=NAME (the cluster has @fake/cp-1, @fake/w-1")
 
 
 def test_a_name_of_nobody_is_refused(pyinfra: Pyinfra) -> None:
-    words = ("-y", "--debug", "--data", "node=w-9")
-    done = pyinfra(_CONVERGED, "deploys/remove_node.py", *words, api=True)
+    done = _run(pyinfra, "remove_node", "-y", "--data", "node=w-9")
     _refused(done, "w-9 is neither a node nor a host of the inventory")
     # The others stop with it, and the same command is not offered again.
     assert "[@fake/w-1]  nothing is changed here, for @fake/cp-1 failed" in done.stderr
@@ -36,7 +39,7 @@ def test_a_name_of_nobody_is_refused(pyinfra: Pyinfra) -> None:
 def test_a_reset_without_the_clusters_name_says_what_would_go_and_the_command(
     pyinfra: Pyinfra, more: tuple[str, ...]
 ) -> None:
-    done = pyinfra(_CONVERGED, "deploys/reset.py", "-y", "--debug", *more, api=True)
+    done = _run(pyinfra, "reset", "-y", *more)
     why = "away is not the cluster's name" if more else "nobody confirmed it"
     _refused(done, f"nothing is reset, for {why} (--data cluster=barekube)")
     assert done.stderr.count("would go: packages kubelet") == 3
@@ -48,14 +51,12 @@ def test_a_reset_without_the_clusters_name_says_what_would_go_and_the_command(
 
 
 def test_a_host_that_would_not_be_reset_is_not_removed(pyinfra: Pyinfra) -> None:
-    words = ("-y", "--debug", "--limit", "@fake/cp-1", "--data", "node=@fake/w-1")
-    done = pyinfra(_CONVERGED, "deploys/remove_node.py", *words, api=True)
+    done = _run(pyinfra, "remove_node", "-y", "--limit", "@fake/cp-1", "--data", "node=@fake/w-1")
     _refused(done, "@fake/w-1 is left out of this run, and would not be reset; run this without")
 
 
 def test_the_preview_of_a_removal_that_is_refused_resets_nobody(pyinfra: Pyinfra) -> None:
-    words = ("--dry", "--debug", "--data", "node=@fake/w-1")
-    done = pyinfra(_CONVERGED, "deploys/remove_node.py", *words, api=True)
+    done = _run(pyinfra, "remove_node", "--dry", "--data", "node=@fake/w-1")
     _refused(done, "@fake/cp-1 cannot ask etcd for its members")
     assert "it is not reset, for it may not leave the cluster" in done.stderr
     assert " goes: " not in done.stderr
@@ -68,8 +69,7 @@ def test_the_preview_of_a_removal_that_is_refused_resets_nobody(pyinfra: Pyinfra
 def test_data_that_a_deploy_does_not_read_is_not_taken_for_a_limit(
     pyinfra: Pyinfra, deploy: str, data: str
 ) -> None:
-    words = ("-y", "--data", data, "--data", "cluster=barekube")
-    done = pyinfra(_CONVERGED, f"deploys/{deploy}.py", *words, api=True)
+    done = _run(pyinfra, deploy, "-y", "--data", data, "--data", "cluster=barekube")
     key = data.partition("=")[0]
     assert (
         f"--data {key} means nothing to {deploy}.py; leave it out, and name hosts by --limit (it"
@@ -80,8 +80,7 @@ def test_data_that_a_deploy_does_not_read_is_not_taken_for_a_limit(
 
 
 def test_one_host_of_a_living_cluster_is_not_reset(pyinfra: Pyinfra) -> None:
-    words = ("-y", "--debug", "--limit", "@fake/w-1", "--data", "cluster=barekube")
-    done = pyinfra(_CONVERGED, "deploys/reset.py", *words, api=True)
+    done = _run(pyinfra, "reset", "-y", "--limit", "@fake/w-1", "--data", "cluster=barekube")
     _refused(
         done,
         "@fake/w-1 is a node of a cluster that goes on on @fake/cp-1; run deploys/remove_node.py"
