@@ -239,7 +239,7 @@ def test_only_a_disk_of_a_ceph_that_is_gone_is_emptied_and_only_when_the_cluster
     before = ssh("worker-1", "sha256sum /dev/ubdb")
     run = stage("zap", manifests, *words)
     assert run.status == 1
-    assert f"{' '.join(words[1:])} --data cluster=lab" in run.text
+    assert f"{' '.join(words[1:])} -y --data cluster=lab" in run.text
     assert ssh("worker-1", "sha256sum /dev/ubdb") == before
     run = stage("zap", manifests, *words, "--data", "cluster=lab")
     assert run.status == 0, run.text[-4000:]
