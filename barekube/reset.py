@@ -77,8 +77,10 @@ _WEAVE = (
     " 'weaveutil delete-datapath datapath; for s in $(ipset list -n | grep ^weave-); do"
     " ipset destroy $s; done' || true; fi"
 )
+# A pod's last connection can keep its network, and with it the link on the bridge, for minutes.
 _LINKS = (
-    "for l in $(ls /sys/class/net | grep -E '^(weave|cni0|vxlan-6784|vethwe.*|vethwepl.*)$');"
+    "for l in $(ls /sys/class/net/cni0/brif 2>/dev/null | grep ^veth;"
+    " ls /sys/class/net | grep -E '^(weave|cni0|vxlan-6784|vethwe.*|vethwepl.*)$');"
     " do ip link delete $l 2>/dev/null || true; done;"
     " [ ! -e /sys/class/net/datapath ] ||"
     " echo 'the device datapath stays until the next boot' >&2"

@@ -46,28 +46,34 @@ def _nodes(kubectl: list[str]) -> list[str]:
     return sorted(subprocess.run(get, capture_output=True, text=True, check=True).stdout.split())
 
 
-def _settled(state: set[str]) -> set[str]:
+def settled(name: str) -> set[str]:
     """What a reset has to bring back: all but Debian's own packages and what they brought, and the
     kernel's parameters, which last until the next boot."""
-    return {
-        # Not when: a file from which lines were taken out again is as it was.
-        re.sub(r"^(file \d+ \S+) \S+", r"\1", line)
-        for line in state
-        if line.startswith(("file ", "link ", "table "))
-        and any(
-            word in line
-            for word in (
-                "kube",
-                "weave",
-                "cni",
-                "containerd",
-                "crictl",
-                "barekube",
-                "swap",
-                "hosts",
+    state = host_state(name)
+    links = {f"net {each}" for each in ssh(name, "ls /sys/class/net").split()}
+    return (
+        links
+        | {
+            # Not when: a file from which lines were taken out again is as it was.
+            re.sub(r"^(file \d+ \S+) \S+", r"\1", line)
+            for line in state
+            if line.startswith(("file ", "link ", "table "))
+            and any(
+                word in line
+                for word in (
+                    "kube",
+                    "weave",
+                    "cni",
+                    "containerd",
+                    "crictl",
+                    "barekube",
+                    "swap",
+                    "hosts",
+                )
             )
-        )
-    } | {line for line in state if line.startswith("package kube")}
+        }
+        | {line for line in state if line.startswith("package kube")}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +83,7 @@ def third(site: Run, deploy: Deploy, kubectl: list[str]) -> Iterator[set[str]]:
     run_lab("power-off", "worker-3", seconds=300)
     root_disk(load().host("worker-3")).unlink(missing_ok=True)
     run_lab("up", "worker-3", seconds=300)
-    before = _settled(host_state("worker-3"))
+    before = settled("worker-3")
     done = deploy("deploys/site.py", "-y", extra=EXTRA)
     assert done.status == 0, done.text[-6000:]
     yield before
@@ -115,7 +121,7 @@ def test_a_node_leaves_is_what_it_was_and_joins_again(
     assert done.status == 0, done.text[-6000:]
     print(f"removed in {done.seconds:.0f} s")
     assert "worker-3" not in _nodes(kubectl)
-    after = _settled(host_state("worker-3"))
+    after = settled("worker-3")
     assert after == third, sorted(after ^ third)
     left = ssh("worker-3", "ls /sys/class/net; iptables-save; cat /proc/mounts; ps -e -o comm")
     for word in ("weave", "datapath", "KUBE-", "containerd", "kubelet"):

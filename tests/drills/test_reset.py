@@ -11,8 +11,8 @@ import pytest
 
 from barekube import firewall, versions
 from tests.drills.test_power_cuts import NAMES, _pyinfra
-from tests.drills.test_removal import _settled
-from tests.lab.recorder import host_state, run_lab, ssh
+from tests.drills.test_removal import settled
+from tests.lab.recorder import run_lab, ssh
 
 _KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 _FIREWALL = ("--data", "firewall=true")
@@ -55,7 +55,6 @@ spec:
 _LEFT = """
 ls -d /etc/kubernetes /var/lib/kubelet /var/lib/etcd /var/lib/containerd /var/lib/barekube \
   /etc/cni /opt/cni /run/containerd /var/log/pods 2>/dev/null
-ls /sys/class/net | grep -E 'weave|cni|datapath' || true
 cat /proc/mounts | grep -E 'kubelet|containerd|netns' || true
 ps -e -o comm | grep -E 'kube|containerd|etcd|coredns|haproxy|traefik' || true
 iptables-save 2>/dev/null | grep -E 'KUBE|WEAVE' || true
@@ -68,7 +67,7 @@ def before() -> Iterator[dict[str, set[str]]]:
     """A cluster with data on a worker; what its machines were before it."""
     run_lab("down")
     run_lab("up")
-    bare = {name: _settled(host_state(name)) for name in NAMES}
+    bare = {name: settled(name) for name in NAMES}
     run = _pyinfra("deploys/site.py", "-y", *_FIREWALL)
     assert run.status == 0, run.text[-6000:]
     ssh("worker-1", "mkdir /srv/kept && echo all >/srv/kept/word")
@@ -92,7 +91,7 @@ def test_each_host_is_what_it_was_and_its_data_are_there(before: dict[str, set[s
     print(f"\nreset: {run.seconds:.0f} s, status {run.status}", flush=True)
     assert run.status == 0, run.text[-8000:]
     for name in NAMES:
-        now = _settled(host_state(name))
+        now = settled(name)
         assert now == before[name], sorted(now ^ before[name])
         assert ssh(name, _LEFT) == "", name
         assert ssh(name, f"nft list table {firewall.TABLE} 2>&1 || true").startswith("Error")
