@@ -108,7 +108,7 @@ lab-tests: .venv/.ready
 	$(PYTHON) -m lab down
 	$(PYTHON) -m lab up
 	@echo '== tests/lab'
-	$(PYTHON) -m pytest --durations=12 tests/lab
+	$(PYTHON) -m pytest --durations=25 tests/lab
 
 # ensurepip is what Debian's python3 lacks without python3-venv.
 .venv/.ready: requirements.txt
