@@ -14,6 +14,7 @@ from barekube.etcd import Member
 from barekube.facts.weave import WeaveReport
 from barekube.operations import ceph, etcd, roll
 from barekube.operations.order import (
+    acts_for_the_cluster,
     answering,
     failed_leader,
     leads,
@@ -206,7 +207,8 @@ def _looks(node: str) -> bool:
 @operation()
 def told(node: str) -> Generator[PyinfraCommand]:
     """What there is to do next."""
-    if state.is_executing and leads():
+    # Whoever failed at that has said why.
+    if state.is_executing and acts_for_the_cluster() and failed_leader() is None:
         known = node in [each.name for each in settings.hosts()]
         host.log(removal.next_step(node, known=known))
     host.noop("told")

@@ -64,10 +64,11 @@ def test_where_the_host_that_judges_fails_no_other_one_removes_or_resets_the_nod
     _api(monkeypatch, list_node=list_node, read_node=lambda name: NODE)
     run = Run("cp-1", "w-1", "cp-2")
     assert run.on("cp-1", removal.judged, CLUSTER, "cp-2") == ["false"]
+    assert run.on("w-1", removal.told, "cp-2") == []
+    assert run.hosts["w-1"].logs == []  # Nothing is next where nothing was done.
     assert run.on("w-1", removal.removed, CLUSTER, "cp-2") == []
     assert run.on("cp-2", removal.left, CLUSTER, "cp-2") == ["false"]
     assert run.on("w-1", removal.reclaimed, CLUSTER, "cp-2") == []
-    assert run.on("w-1", removal.told, "cp-2") == []
     assert run.hosts["w-1"].logs == [
         "cp-1 failed, so that this is not done; mend it, or --exclude it"
     ]
