@@ -84,6 +84,8 @@ def unread(values: Iterable[str], deploys: Sequence[str]) -> list[str]:
     names = ", ".join(f"{stem}.py" for stem in stems)
     reads = f" (it reads {' and '.join(f'--data {key}' for key in sorted(read))})" if read else ""
     limit = "" if read & _NAMING else ", and name hosts by --limit"
+    if "reset" in stems:
+        limit = ", for one node leaves by deploys/remove_node.py"
     return [
         f"--data {key} means nothing to {names}; leave it out"
         f"{limit if key in _NAMING else ''}{reads}"

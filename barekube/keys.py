@@ -268,7 +268,7 @@ ASKED: Mapping[str, Kind] = {
     "host": _TEXT,
     "disk": _TEXT,
     "osd": Kind("the number of an OSD", lambda value: type(value) is int and value >= 0),
-    "at_once": Kind("a number of hosts", lambda value: type(value) is int and value > 0),
+    "at_once": Kind("a number of hosts, 1 or more", lambda value: type(value) is int and value > 0),
 }
 # Which of these a deploy of ours reads.
 READ: Mapping[str, frozenset[str]] = {

@@ -38,6 +38,12 @@ def is_ready(item: k8s.V1Node | k8s.V1Pod) -> bool:
     return any(c.type == "Ready" and c.status == "True" for c in item.status.conditions or [])
 
 
+def takes_pods(node: k8s.V1Node) -> bool:
+    """Whether pods without tolerations are started on it now."""
+    closed = any(taint.effect != "PreferNoSchedule" for taint in node.spec.taints or [])
+    return is_ready(node) and not node.spec.unschedulable and not closed
+
+
 def why_not_ready(node: k8s.V1Node) -> str:
     """What the kubelet says that is missing, or an empty text."""
     for condition in node.status.conditions or []:

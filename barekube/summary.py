@@ -301,6 +301,9 @@ def _after(run: Run) -> list[str]:
     if last in _THEN:
         deploy, why = _THEN[last]
         words = _instead(run, deploy)
+        if last == "remove_node":
+            # It is the others whom the node's leaving concerns.
+            words = _without(words, ("--limit", "--exclude"))
         if run.preview and deploy == "verify":
             # Its preview proves nothing.
             words = _for_real(words)

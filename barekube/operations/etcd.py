@@ -1,5 +1,6 @@
 """etcd, asked and told through the container of a control plane that runs it."""
 
+import time
 from collections.abc import Sequence
 
 from pyinfra.api import Host, State
@@ -11,6 +12,7 @@ from barekube.etcd import Member
 from barekube.operations.order import wait
 
 _LIMIT = 300
+_PAUSES = (0, 5, 5)
 _PKI = "/etc/kubernetes/pki/etcd"
 _CTL_AT = (
     "crictl exec $(crictl ps -q --name '^etcd$' | head -n 1) etcdctl"
@@ -32,6 +34,16 @@ def members(other: Host) -> list[etcd.Member] | None:
         return None if lines is None else etcd.members(lines)
     except ValueError:
         return None
+
+
+def asked(other: Host) -> list[etcd.Member] | None:
+    """members(), asked three times: an etcd that is busy, or its container's runtime, can take
+    longer than they are given."""
+    for pause in _PAUSES:
+        time.sleep(pause)
+        if (known := members(other)) is not None:
+            return known
+    return None
 
 
 def make_room(state: State, host: Host, api: Api, node: Node, begun: bool) -> bool:

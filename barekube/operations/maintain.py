@@ -57,7 +57,8 @@ def _maintained(cluster: Cluster) -> Generator[PyinfraCommand]:
             host.log("uncordon: a run that was cut off has left it cordoned")
             yield from roll.back(cluster)
             return
-        host.noop("its packages are up to date, and no reboot is due")
+        host.log("its packages are up to date, and no reboot is due")
+        host.noop("nothing is due")
         return
     if sentence := roll.halted() or _hindrance(cluster):
         yield from refuse(sentence)

@@ -58,7 +58,7 @@ def _refusal(cluster: Cluster, node: object) -> Generator[StringCommand] | None:
         return refuse_what_is_asked(wrong)
     if name in [each.name for each in settings.hosts() if not state.is_host_in_limit(each)]:
         return refuse_what_is_asked(removal.left_out(name))
-    members = etcd.members(api.host)
+    members = etcd.asked(api.host)
     if members is None:
         return refuse(_unknown_members(api))
     wrong = removal.loss(members, name) or removal.carries_data(name, ceph.carried(api, name))
@@ -75,7 +75,10 @@ def allowed() -> Generator[StringCommand]:
 
 
 def _unknown_members(api: Api) -> str:
-    return f"{api.host.name} cannot ask etcd for its members; mend it, then run this again"
+    return (
+        f"{api.host.name} cannot ask etcd for its members, three times; look at its etcd there"
+        " (`crictl ps -a`), then run this again"
+    )
 
 
 @operation()
@@ -89,7 +92,7 @@ def _removed(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
         return
     api = cluster_api.connect(cluster, besides=node)
     live = nodes.lookup(api, node)
-    members = etcd.members(api.host)
+    members = etcd.asked(api.host)
     if members is None:
         yield from refuse(_unknown_members(api))
         return
@@ -99,6 +102,9 @@ def _removed(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
         host.noop(f"{node} is no node of the cluster")
         return
     if live is not None and nodes.is_ready(live):
+        there = api.core.list_node().items
+        if not any(nodes.takes_pods(each) for each in there if each.metadata.name != node):
+            host.log(f"warning: no other node takes pods now; those of {node} wait until one does")
         host.log(f"{node}: drain, {_DRAIN_LIMIT} s at most")
         yield FunctionCommand(_drain, (cluster, node), {})
     elif live is not None:

@@ -12,7 +12,14 @@ from barekube.api import API_ERRORS, Api
 from barekube.cluster import Cluster
 from barekube.facts.machine import Machine
 from barekube.operations import etcd
-from barekube.operations.order import changing, exclusively, persistently, refuse, unconfirmed
+from barekube.operations.order import (
+    changing,
+    exclusively,
+    persistently,
+    refuse,
+    refuse_what_is_asked,
+    unconfirmed,
+)
 
 _judged: dict[str, str | None] = {}
 
@@ -38,7 +45,7 @@ def _refusal(cluster: Cluster, running: set[str]) -> str | None:
             return reset.refusal(node, cluster, running, None)
         if not registered and node.control_plane:
             # It votes before its node is there.
-            known = etcd.members(api.host)
+            known = etcd.asked(api.host)
             if known is None:
                 return (
                     f"{api.host.name} cannot ask etcd whether {node.name} is a member of it; mend"
@@ -65,7 +72,9 @@ def done(cluster: Cluster, confirmed: bool) -> Generator[PyinfraCommand]:
 def steps(cluster: Cluster, *, confirmed: bool) -> Generator[PyinfraCommand]:
     """The reset of this host, after judged()."""
     if wrong := _judged.get(host.name):
-        yield from refuse(wrong)
+        # Whoever named a few of the hosts asked for what no mending makes right.
+        narrowed = not all(state.is_host_in_limit(each) for each in settings.hosts())
+        yield from (refuse_what_is_asked if narrowed else refuse)(wrong)
         return
     looked = host.get_fact(Machine, secret=reset.LOOKED_AT, packages=reset.PACKAGES)
     if looked is None:

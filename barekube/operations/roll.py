@@ -69,8 +69,7 @@ def _drain(state: State, host: Host, cluster: Cluster) -> bool:
     api = cluster_api.connect(cluster)
     node = nodes.lookup(api, host.name)
     if node is None:
-        stage = cluster.node(host.name).stage
-        host.log(f"{host.name} is not in the cluster; run deploys/{stage}.py first")
+        host.log(f"{host.name} is not in the cluster; run deploys/site.py first")
         return False
     what = "kube-proxy and the doors to follow the API again"
     if why := wait(what, _SEEN_LIMIT, lambda: _unseen(api, host.name)):

@@ -343,11 +343,6 @@ def _metrics(cluster: Cluster) -> Iterable[str]:
             yield from answer.data.decode().splitlines()
 
 
-def had_to_do() -> bool:
-    """Whether a host of this run lacked something when it began."""
-    return any(steps for (phase, _), steps in _lacking.items() if phase == state.is_executing)
-
-
 def lacking(cluster: Cluster, only: tuple[Step, ...]) -> list[Step] | None:
     """What the host lacks by now, of `only`; asked again where there was something."""
     steps: list[Step] | None = _lacking.get((state.is_executing, host.name), [])

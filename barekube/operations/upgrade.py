@@ -27,7 +27,6 @@ from barekube.operations.order import (
 from barekube.operations.upgradable import (
     ask,
     found_packages,
-    had_to_do,
     lacking,
     looked,
     now,
@@ -311,12 +310,12 @@ def _install(cluster: Cluster) -> Generator[PyinfraCommand]:
 
 @operation()
 def told(cluster: Cluster) -> Generator[PyinfraCommand]:
-    """How far the cluster is, after a run that had something to do. No remote command."""
+    """How far the cluster is. No remote command."""
     yield from answering(_told(cluster))
 
 
 def _told(cluster: Cluster) -> Generator[PyinfraCommand]:
-    if state.is_executing and acts_for_the_cluster() and had_to_do():
+    if state.is_executing and acts_for_the_cluster():
         host.log(upgrade.reached(now(cluster).kubelets, cluster.version))
         for snapshot in _snapshots:
             host.log(f"etcd as it was before is kept: {snapshot}")

@@ -220,7 +220,7 @@ def test_a_deploy_of_the_users_own_may_read_what_it_likes() -> None:
     [
         ("lok=true", "--data: lok is no known key; did you mean look?"),
         ("prune=no", "--data: prune is 'no'; make it true or false"),
-        ("at_once=0", "--data: at_once is 0; make it a number of hosts"),
+        ("at_once=0", "--data: at_once is 0; make it a number of hosts, 1 or more"),
         ("osd=/dev/sdb", "--data: osd is '/dev/sdb'; make it the number of an OSD"),
         ("password=weave", "--data: password is 'weave'; make it weave-password or pages-login"),
         ("api_port=api", "--data: api_port is 'api'; make it a port (1 to 65535)"),

@@ -96,9 +96,21 @@ NEW = Member("2", "", "https://192.0.2.12:2380", "", learner=True, healthy=False
 def test_a_node_is_not_deleted_while_nobody_knows_whether_it_is_in_etcd(
     monkeypatch: pytest.MonkeyPatch, members: list[Member] | None, done: list[str]
 ) -> None:
-    _api(monkeypatch, read_node=lambda name: NODE)
+    alone = SimpleNamespace(items=[NODE])
+    _api(monkeypatch, read_node=lambda name: NODE, list_node=lambda: alone)
+    monkeypatch.setattr(etcd, "_PAUSES", (0, 0))
     monkeypatch.setattr(etcd, "members", lambda host: members)
-    assert Run("cp-1", "cp-2").on("cp-1", removal.removed, CLUSTER, "cp-2") == done
+    run = Run("cp-1", "cp-2")
+    assert run.on("cp-1", removal.removed, CLUSTER, "cp-2") == done
+    nowhere = "warning: no other node takes pods now; those of cp-2 wait until one does"
+    assert (nowhere in run.hosts["cp-1"].logs) == (members is not None)
+
+
+def test_an_etcd_that_is_busy_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([None, [ONE]])
+    monkeypatch.setattr(etcd, "_PAUSES", (0, 0, 0))
+    monkeypatch.setattr(etcd, "members", lambda host: next(answers))
+    assert etcd.asked(SimpleNamespace()) == [ONE]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +129,7 @@ def test_a_control_plane_that_votes_in_etcd_is_not_reset_before_its_node_is_ther
         raise ApiException(status=404)
 
     _api(monkeypatch, read_node=read_node)
+    monkeypatch.setattr(etcd, "_PAUSES", (0, 0))
     monkeypatch.setattr(etcd, "members", lambda host: members)
     with ctx_host.use(FakeHost("cp-2", {}, {})):
         assert str(reset._refusal(CLUSTER, {"cp-2"})).startswith(said)

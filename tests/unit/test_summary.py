@@ -223,6 +223,8 @@ _LOOK = "exec -- kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes"
         ("deploys/drift.py --dry --json", _LOOK),
         ("deploys/upgrade.py -y --data=at_once=3", "deploys/verify.py -y"),
         ("deploys/remove_node.py --data node=w-9 -y", "deploys/site.py -y"),
+        # It is the others who have to learn of it.
+        ("deploys/remove_node.py --data node=w-9 --limit w-9 -y", "deploys/site.py -y"),
         ("deploys/zap.py -y --data disk=/dev/x --data osd=1", "deploys/storage.py -y"),
     ],
 )
