@@ -178,10 +178,9 @@ def init(
 
 
 _USAGES = ["signing", "authentication"]
-# kubeadm gives up on an API that does not answer within a minute, which a slow machine takes after
-# a power cut, and on its new API server after four, of which such a one needs more beside an etcd
-# that has just joined (both seen in drills).
-_TIMEOUTS = {"kubernetesAPICall": "5m0s", "controlPlaneComponentHealthCheck": "10m0s"}
+# kubeadm gives up on an API server that does not come up within a minute, which a slow machine
+# takes after a power cut (seen in the drill).
+_TIMEOUTS = {"kubernetesAPICall": "5m0s"}
 
 
 def join(cluster: Cluster, node: Node, token: str, ca_hash: str, *, cut_off: bool) -> str:
