@@ -5,6 +5,7 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
@@ -462,6 +463,22 @@ def test_the_end_says_how_far_the_cluster_is_and_where_its_past_is(
     assert done.logs[0] == f"0 of 2 nodes run {NEW}; left behind: cp-1 ({OLD}), w-1 ({OLD})"
     assert re.search(rf"-{OLD}/etcd\.db on cp-1$", done.logs[1])
     assert (done.commands, done.asked) == ([], 0)
+
+
+def test_a_run_with_nothing_to_do_says_how_far_the_cluster_is_too(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "acts_for_the_cluster", lambda: True)
+    monkeypatch.setattr(operations, "_snapshots", [])
+    done = outcome(
+        operations.told,
+        replace(CLUSTER, version=OLD),
+        answers=_answers(),
+        name="cp-1",
+        data={"kubernetes_version": OLD},
+        active=settings.control_plane_hosts(),
+    )
+    assert done.logs == [f"all 2 nodes run {OLD}"]
 
 
 def test_a_backup_has_a_verified_snapshot_on_one_control_plane(cluster: None) -> None:
