@@ -83,12 +83,13 @@ def unread(values: Iterable[str], deploys: Sequence[str]) -> list[str]:
     read = {key for stem in stems for key in READ[stem]}
     names = ", ".join(f"{stem}.py" for stem in stems)
     reads = f" (it reads {' and '.join(f'--data {key}' for key in sorted(read))})" if read else ""
-    limit = "" if read & _NAMING else ", and name hosts by --limit"
     if "reset" in stems:
-        limit = ", for one node leaves by deploys/remove_node.py"
+        instead = ", for one node leaves by deploys/remove_node.py"
+    else:
+        instead = "" if read & _NAMING else ", and name hosts by --limit"
     return [
         f"--data {key} means nothing to {names}; leave it out"
-        f"{limit if key in _NAMING else ''}{reads}"
+        f"{instead if key in _NAMING else ''}{reads}"
         for key in values
         if key in ASKED and key not in read
     ]

@@ -129,6 +129,11 @@ def hosts() -> list[Host]:
     return list(inventory)
 
 
+def left_out() -> list[str]:
+    """The names of the hosts that --limit or --exclude leaves out of this run."""
+    return [each.name for each in hosts() if not state.is_host_in_limit(each)]
+
+
 def control_plane_hosts() -> list[Host]:
     members = {each.name for each in inventory.get_group("control_plane", default=[])}
     return [each for each in hosts() if each.name in members]
@@ -244,7 +249,7 @@ def named_disk() -> tuple[str, str]:
         )
     if name not in names:
         raise DeployError(f"{name} is no host of the inventory{nearest(str(name), names)}")
-    if not any(each.name == name and state.is_host_in_limit(each) for each in hosts()):
+    if name in left_out():
         raise DeployError(f"{name} is not in this run; run it without --limit, or with it")
     if not rook.is_stable(str(disk)):
         raise DeployError(

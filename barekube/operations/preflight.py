@@ -146,7 +146,7 @@ def neighbours(cluster: Cluster) -> Generator[StringCommand]:
     )
     outside: dict[str, str] = {}
     if mine and not mine.ca:
-        apart = [each.name for each in settings.hosts() if not state.is_host_in_limit(each)]
+        apart = settings.left_out()
         nodes = [cluster.node(name) for name in apart]
         outside = {node.address: node.name for node in nodes}
         # Perhaps they are nodes.

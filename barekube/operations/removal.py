@@ -56,7 +56,7 @@ def _refusal(cluster: Cluster, node: object) -> Generator[StringCommand] | None:
     there = [each.metadata.name for each in api.core.list_node().items]
     if wrong := removal.unknown(node, there, [each.name for each in cluster.nodes]):
         return refuse_what_is_asked(wrong)
-    if name in [each.name for each in settings.hosts() if not state.is_host_in_limit(each)]:
+    if name in settings.left_out():
         return refuse_what_is_asked(removal.left_out(name))
     members = etcd.asked(api.host)
     if members is None:

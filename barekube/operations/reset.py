@@ -73,8 +73,7 @@ def steps(cluster: Cluster, *, confirmed: bool) -> Generator[PyinfraCommand]:
     """The reset of this host, after judged()."""
     if wrong := _judged.get(host.name):
         # Whoever named a few of the hosts asked for what no mending makes right.
-        narrowed = not all(state.is_host_in_limit(each) for each in settings.hosts())
-        yield from (refuse_what_is_asked if narrowed else refuse)(wrong)
+        yield from (refuse_what_is_asked if settings.left_out() else refuse)(wrong)
         return
     looked = host.get_fact(Machine, secret=reset.LOOKED_AT, packages=reset.PACKAGES)
     if looked is None:

@@ -49,31 +49,27 @@ def _nodes(kubectl: list[str]) -> list[str]:
 def settled(name: str) -> set[str]:
     """What a reset has to bring back: all but Debian's own packages and what they brought, and the
     kernel's parameters, which last until the next boot."""
-    state = host_state(name)
     links = {f"net {each}" for each in ssh(name, "ls /sys/class/net").split()}
-    return (
-        links
-        | {
-            # Not when: a file from which lines were taken out again is as it was.
-            re.sub(r"^(file \d+ \S+) \S+", r"\1", line)
-            for line in state
-            if line.startswith(("file ", "link ", "table "))
-            and any(
-                word in line
-                for word in (
-                    "kube",
-                    "weave",
-                    "cni",
-                    "containerd",
-                    "crictl",
-                    "barekube",
-                    "swap",
-                    "hosts",
-                )
+    state = host_state(name) | links
+    return {
+        # Not when: a file from which lines were taken out again is as it was.
+        re.sub(r"^(file \d+ \S+) \S+", r"\1", line)
+        for line in state
+        if line.startswith(("file ", "link ", "table "))
+        and any(
+            word in line
+            for word in (
+                "kube",
+                "weave",
+                "cni",
+                "containerd",
+                "crictl",
+                "barekube",
+                "swap",
+                "hosts",
             )
-        }
-        | {line for line in state if line.startswith("package kube")}
-    )
+        )
+    } | {line for line in state if line.startswith(("package kube", "net "))}
 
 
 @pytest.fixture(scope="module")
