@@ -46,6 +46,20 @@ def asked(other: Host) -> list[etcd.Member] | None:
     return None
 
 
+def awaited(other: Host) -> list[etcd.Member] | None:
+    """members(), waited for: after a power cut etcd has no majority before the host is back that
+    had it. None: not known after five minutes."""
+    known: list[Member] | None = None
+
+    def lacking() -> str | None:
+        nonlocal known
+        known = members(other)
+        return None if known else f"{other.name} cannot ask it"
+
+    wait("etcd", _LIMIT, lacking)
+    return known
+
+
 def make_room(state: State, host: Host, api: Api, node: Node, begun: bool) -> bool:
     """Wait until every other member is well, then remove the one that an earlier join of `node`
     left behind; False, with a sentence logged, if that is not to be.
@@ -53,7 +67,10 @@ def make_room(state: State, host: Host, api: Api, node: Node, begun: bool) -> bo
     `begun`: this host has what a join left. Without it a member with a vote is another machine's.
     """
 
+    known: list[Member] | None = None
+
     def lacking() -> str | None:
+        nonlocal known
         known = members(api.host)
         return etcd.lacking(known, node.address) if known else f"{api.host.name} cannot ask it"
 
@@ -64,7 +81,7 @@ def make_room(state: State, host: Host, api: Api, node: Node, begun: bool) -> bo
             " control plane up, or finish its join first, then run this again"
         )
         return False
-    own = etcd.member_of(members(api.host) or [], node.address)
+    own = etcd.member_of(known or [], node.address)
     if own is None:
         return True
     if own.name and not own.learner and not begun:

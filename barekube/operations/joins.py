@@ -1,7 +1,7 @@
 """Joins: what workers and control planes share, and how a control plane joins, again if cut off."""
 
 import secrets
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import yaml
 from pyinfra import host
@@ -105,7 +105,8 @@ def rejoin(
         yield from refuse(t.of_another_cluster(node.name))
         return
     undone = _undone(cluster, node, mine, api)
-    if _lacks_its_mark(node, mine, api):
+    # Where that is not known now, what is done waits until it is.
+    if _lacks_its_mark(node, mine, etcd.asked(api.host) or []):
         host.log("its last step: kubeadm join phase control-plane-join mark-control-plane")
         if (yield from undone):
             return
@@ -119,9 +120,9 @@ def rejoin(
     yield from join(cluster, node, api, looked, undone)
 
 
-def _lacks_its_mark(node: Node, mine: t.Traces, api: Api) -> bool:
+def _lacks_its_mark(node: Node, mine: t.Traces, members: Sequence[known_etcd.Member]) -> bool:
     """Whether a join lacks its last step only."""
-    member = known_etcd.member_of(etcd.members(api.host) or [], node.address)
+    member = known_etcd.member_of(members, node.address)
     whole = member is not None and member.healthy and not member.learner
     return whole and not mine.lacks(t.MASTER_FILES)
 
@@ -134,7 +135,14 @@ def _undone(
     yield changing("true")
     if left_by_init.registered(api, node.name):
         return True
-    if _lacks_its_mark(node, mine, api):
+    members = etcd.awaited(api.host)
+    if members is None:
+        yield from refuse(
+            f"{api.host.name} cannot ask etcd whether {node.name} is a member of it; look at its"
+            " etcd there (`crictl ps -a`), then run this again"
+        )
+        return True
+    if _lacks_its_mark(node, mine, members):
         yield FunctionCommand(make_token, (api,), {})
         config = kubeadm_config.join_control_plane(
             cluster, node, tokens.for_joining(api), tokens.ca_hash(api.ca), ""

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -37,16 +38,30 @@ def _get(kubectl: list[str], *what: str) -> dict[str, object]:
     return result
 
 
+def _nodes(kubectl: list[str]) -> dict[str, Any]:
+    listed: Any = _get(kubectl, "nodes")["items"]
+    return {item["metadata"]["name"]: item for item in listed}
+
+
+def _runtime(node: Any) -> str:  # noqa: ANN401
+    return str(node["status"]["nodeInfo"]["containerRuntimeVersion"])
+
+
 def test_every_machine_is_a_ready_node_of_the_wanted_version_and_address(
     kubectl: list[str], names: list[str]
 ) -> None:
-    nodes = {item["metadata"]["name"]: item for item in _get(kubectl, "nodes")["items"]}  # type: ignore[attr-defined]
+    nodes = _nodes(kubectl)
+    # kubelet writes "Unknown" when containerd is late to its question, and asks it again.
+    until = time.monotonic() + 60
+    while any("Unknown" in _runtime(node) for node in nodes.values()) and time.monotonic() < until:
+        time.sleep(5)
+        nodes = _nodes(kubectl)
     assert sorted(nodes) == sorted(names)
     for name, node in nodes.items():
         ready = {c["type"]: c["status"] for c in node["status"]["conditions"]}
         assert ready["Ready"] == "True", name
         assert node["status"]["nodeInfo"]["kubeletVersion"] == "v1.37.2"
-        assert node["status"]["nodeInfo"]["containerRuntimeVersion"] == "containerd://2.4.2"
+        assert _runtime(node) == "containerd://2.4.2"
     addresses = {a["address"] for a in nodes["cp-1"]["status"]["addresses"]}
     assert "10.77.0.11" in addresses
 

@@ -1,6 +1,8 @@
 """A further control plane joins once etcd is well; a join that was cut off is undone, then done."""
 
+import time
 from collections.abc import Callable
+from itertools import chain, repeat
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,6 +67,7 @@ def join(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
         *,
         registered: tuple[bool, ...] = (False, False),
         members: list[etcd.Member] | None = None,
+        asked_in_vain: int = 0,
         other: bool = True,
         moved: str | None = None,
         first_has: Machine = WHOLE,
@@ -83,11 +86,13 @@ def join(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
             return api
 
         answers = iter(registered)
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)
         monkeypatch.setattr(barekube.api, "connect", connect)
         monkeypatch.setattr(settings, "control_plane_hosts", lambda: [first, first])
         monkeypatch.setattr(left_by_init, "lost", lambda api: [])
         monkeypatch.setattr(left_by_init, "registered", lambda api, name: next(answers))
-        monkeypatch.setattr(etcd_operations, "members", lambda host: members or [FIRST])
+        known = chain(repeat(None, asked_in_vain), repeat(members or [FIRST]))
+        monkeypatch.setattr(etcd_operations, "members", lambda host: next(known))
         monkeypatch.setattr(remote, "read_secret", lambda host, path: "key\n")
         monkeypatch.setattr(tokens, "for_joining", lambda api: "abcdef.0123456789abcdef")
         monkeypatch.setattr(tokens, "ca_hash", lambda ca: "sha256:00")
@@ -206,6 +211,22 @@ def test_a_preview_says_what_is_cleared_away_before_an_init_that_was_cut_off(
 def test_a_join_that_lacks_only_its_last_step_is_not_undone(join: Callable[..., Outcome]) -> None:
     result = join(WHOLE, members=[FIRST, OWN])
     assert _short(result.commands) == ["wait for the lock", "make_token()", "mark", "approve()"]
+
+
+@pytest.mark.parametrize("asked_in_vain", [2, 5])
+def test_it_is_not_undone_while_etcd_has_not_said_whether_it_is_a_member(
+    join: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, asked_in_vain: int
+) -> None:
+    result = join(WHOLE, members=[FIRST, OWN], asked_in_vain=asked_in_vain)
+    assert _short(result.commands) == ["wait for the lock", "make_token()", "mark", "approve()"]
+    monkeypatch.setattr(etcd_operations, "_LIMIT", -1)
+    result = join(WHOLE, members=[FIRST, OWN], asked_in_vain=5)
+    assert _short(result.commands)[:2] == ["wait for the lock", "false"]
+    assert (
+        "cp-1 cannot ask etcd whether cp-2 is a member of it; look at its etcd there"
+        " (`crictl ps -a`), then run this again"
+    ) in result.logs
+    assert "undo" not in _short(result.commands)
 
 
 def test_a_join_that_ended_well_while_it_was_waited_for_is_left_alone(
