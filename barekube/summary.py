@@ -304,6 +304,9 @@ def _after(run: Run) -> list[str]:
         if last == "remove_node":
             # It is the others whom the node's leaving concerns.
             words = _without(words, ("--limit", "--exclude"))
+        if deploy == "verify":
+            # The cluster is to be proven, not only who was worked on.
+            words = _without(words, ("--limit",))
         if run.preview and deploy == "verify":
             # Its preview proves nothing.
             words = _for_real(words)

@@ -222,6 +222,8 @@ _LOOK = "exec -- kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes"
         ("deploys/verify.py -y --data=look=true", _LOOK),
         ("deploys/drift.py --dry --json", _LOOK),
         ("deploys/upgrade.py -y --data=at_once=3", "deploys/verify.py -y"),
+        # All of the cluster is to be proven, but for who is known to be away.
+        ("deploys/maintain.py -y --limit w-1 --exclude w-9", "deploys/verify.py -y --exclude w-9"),
         ("deploys/remove_node.py --data node=w-9 -y", "deploys/site.py -y"),
         # It is the others who have to learn of it.
         ("deploys/remove_node.py --data node=w-9 --limit w-9 -y", "deploys/site.py -y"),
