@@ -151,18 +151,25 @@ def _built(*options: str) -> bool:
             build.terminate()
 
 
+# What a host does to its core, in shares: two control planes on one core, while the other has a
+# worker only, are too slow for each other's etcd.
+_LOADS = {"control_plane": 3, "workers": 1}
+
+
 def _power_on(lab: Lab, wanted: Sequence[Host]) -> None:
     tree = kernel.build()
     shell.make_key()
-    there = [guests.core(host) for host in lab.hosts]
-    taken = {core: there.count(core) for core in sorted(os.sched_getaffinity(0))}
+    taken = dict.fromkeys(sorted(os.sched_getaffinity(0)), 0)
+    for host in lab.hosts:
+        if (core := guests.core(host)) in taken:
+            taken[core] += _LOADS[host.group]
     for host in wanted:
         if not guests.runs(host):
             # A disk that is there is what the host starts from, whatever the image is by now.
             if not disks.root_disk(host).exists():
                 disks.make(host, image.build(host.debian, host.arch))
             core = min(taken, key=taken.__getitem__)
-            taken[core] += 1
+            taken[core] += _LOADS[host.group]
             system = image.build(host.debian, host.arch) if host.emulated else tree
             guests.power_on(host, system, core)
     shell.wait(wanted)

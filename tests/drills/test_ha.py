@@ -96,6 +96,7 @@ def deployed(masters: Sequence[str], *words: str) -> Iterator[Run]:
         run_lab("down")
         run_lab("up", *masters, WORKER)
         run = _pyinfra(",".join(masters[1:]), "deploys/site.py", "-y", *words)
+        (LOGS / "ha-site.log").write_text(run.text)
         assert run.status == 0, run.text[-6000:]
         yield run
         run_lab("down")

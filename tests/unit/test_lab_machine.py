@@ -240,11 +240,16 @@ def test_hosts_are_spread_over_the_cores_that_this_process_may_use(
     monkeypatch.setattr(guests, "core", lambda host: powered.get(host.name))
     lab = load()
     command._power_on(lab, lab.hosts[:3])
-    assert cores == [3, 5, 3]
+    # A control plane is as much as three workers.
+    assert cores == [3, 5, 5]
     cores.clear()
     powered["cp-1"] = 3
     command._power_on(lab, [lab.hosts[0], *lab.hosts[6:9]])
     assert cores == [5, 3, 5, 3]
+    cores.clear()
+    powered["worker-1"] = 5
+    command._power_on(lab, [lab.host("cp-2"), lab.host("cp-3")])
+    assert cores == [5, 3]
 
 
 def test_the_users_own_server_of_the_bundle_is_not_the_labs(tmp_path: Path) -> None:
