@@ -72,11 +72,12 @@ def listens(port: int) -> str:
 # Before a proxy that runs is ended: without the next one's image there would be none.
 PULL = f"crictl pull {_IMAGE} >/dev/null"
 # kubelet starts it again, and it reads its configuration. One that cannot be stopped goes on with
-# what it has read, and the file goes, so that the next run finds it lacking and does both anew.
+# what it has read, and the file goes, so that the next run finds it lacking and does both anew. By
+# itself crictl gives containerd 2 s, which a busy one takes (seen in a drill).
 RESTART = (
     f"{{ pods=$(crictl pods -q --state ready --name '^{NAME}-')"
     " && all=$(for pod in $pods; do crictl ps -q --pod $pod || exit 1; done)"
-    ' && { [ -z "$all" ] || crictl stop $all >/dev/null; }; }'
+    ' && { [ -z "$all" ] || crictl --timeout 60s stop $all >/dev/null; }; }'
     f" || {{ rm -f {CONFIGURATION}; exit 1; }}"
 )
 

@@ -14,8 +14,9 @@ from barekube.operations.order import wait
 _LIMIT = 300
 _PAUSES = (0, 5, 5)
 _PKI = "/etc/kubernetes/pki/etcd"
+# crictl gives containerd 2 s by itself, which a busy one takes.
 _CTL_AT = (
-    "crictl exec $(crictl ps -q --name '^etcd$' | head -n 1) etcdctl"
+    "crictl --timeout 10s exec $(crictl --timeout 10s ps -q --name '^etcd$' | head -n 1) etcdctl"
     f" --cacert {_PKI}/ca.crt --cert {_PKI}/healthcheck-client.crt"
     f" --key {_PKI}/healthcheck-client.key --endpoints"
 )

@@ -82,7 +82,13 @@ def _on(cluster: Cluster, files: dict[str, str]) -> tuple[Outcome, list[str]]:
     done = outcome(
         workers.proxied, cluster, answers={"Machine": machine.answer()}, name="w-1", data={}
     )
-    words = ("crictl pull", "crictl stop", "haproxy.cfg", "barekube-api.yaml", "/etc/hosts")
+    words = (
+        "crictl pull",
+        "crictl --timeout 60s stop",
+        "haproxy.cfg",
+        "barekube-api.yaml",
+        "/etc/hosts",
+    )
     more = ("try-restart kubelet", "rm -f", "_await_proxy")
     return done, [
         "+".join(word for word in (*words, *more) if word in command.replace("/.", "/"))
@@ -110,7 +116,7 @@ def test_a_worker_is_led_to_its_proxy_alone_once_that_listens() -> None:
 def test_a_configuration_that_alone_differs_is_read_by_a_proxy_that_is_started_anew() -> None:
     files = {**WANTED, api_proxy.CONFIGURATION: "# by hand\n", "/etc/hosts": ALONE}
     _, steps = _on(THREE, files)
-    assert steps == ["crictl pull", "crictl stop+haproxy.cfg+rm -f", "_await_proxy"]
+    assert steps == ["crictl pull", "crictl --timeout 60s stop+haproxy.cfg+rm -f", "_await_proxy"]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +136,7 @@ def test_a_proxy_that_cannot_be_started_anew_is_so_by_the_next_run(
     configuration.touch()
     program = tmp_path / "crictl"
     program.write_text(
-        f"#!/bin/sh\ncase $1 in pods) {pods};; ps) {containers};; stop) {stop};; esac\n"
+        f'#!/bin/sh\ncase "$*" in pods*) {pods};; ps*) {containers};; *" stop "*) {stop};; esac\n'
     )
     program.chmod(0o755)
     script = api_proxy.RESTART.replace(api_proxy.CONFIGURATION, str(configuration))
