@@ -12,7 +12,7 @@ from kubernetes.client.exceptions import ApiException
 from pyinfra.api import Host
 
 from barekube.api import Api, found
-from barekube.nodes import is_ready, pod_trouble
+from barekube.nodes import is_ready, nowhere, pod_trouble
 from barekube.upgrade import recovers, selects
 
 _PATIENCE = 120
@@ -69,15 +69,25 @@ def held(
     """The sentence for a pod that budgets hold; `beside` are the pods of its namespace, of which
     one that does not get on is the cause."""
     mine = holding(pod, budgets)
-    names = ", ".join(each.metadata.name for each in mine) or "that nobody can see"
-    stays = f"{_name(pod)} is held by the budget {names} for {seconds} s"
-    for other in beside:
-        counted = any(selects(each.spec.selector, other.metadata.labels or {}) for each in mine)
-        if counted and (why := pod_trouble(other)):
-            return (
-                f"{stays}, as long as another does not run ({why}); mend that, then run this again"
-            )
+    stays = f"{_name(pod)} is held by the budget {_names(mine)} for {seconds} s"
+    if why := next(filter(None, map(pod_trouble, _counted(mine, beside))), ""):
+        return f"{stays}, as long as another does not run ({why}); mend that, then run this again"
     return f"{stays}; let it have one more replica, or delete the budget, then run this again"
+
+
+def _names(budgets: Sequence[k8s.V1PodDisruptionBudget]) -> str:
+    return ", ".join(each.metadata.name for each in budgets) or "that nobody can see"
+
+
+def _counted(
+    budgets: Sequence[k8s.V1PodDisruptionBudget], pods: Sequence[k8s.V1Pod]
+) -> list[k8s.V1Pod]:
+    """The pods, all of one namespace, that one of its budgets counts."""
+    return [
+        pod
+        for pod in pods
+        if any(selects(each.spec.selector, pod.metadata.labels or {}) for each in budgets)
+    ]
 
 
 def unwatched(servers: Sequence[k8s.V1Pod], now: datetime) -> str | None:
@@ -127,6 +137,9 @@ def drain(host: Host, api: Api, node_name: str, limit: int) -> str | None:
         if now - said > 15:
             said = now
             names = ", ".join(_name(pod) for pod in going[:3])
+            if refused:
+                holders = holding(refused[0], _beside(api, refused[0])[0])
+                names += f"; {_name(refused[0])} is held by the budget {_names(holders)}"
             host.log(f"draining {node_name}, {now - began:.0f} s of {limit} s: {names}")
         time.sleep(1)
     return None
@@ -170,22 +183,25 @@ def _evicted(api: Api, pod: k8s.V1Pod) -> bool:
 
 def _moves(api: Api, going: Sequence[k8s.V1Pod], refused: k8s.V1Pod) -> bool:
     """Whether a pod still ends, or the budgets of the refused one let it go by now, or will: one
-    that they count still starts."""
-    budgets = k8s.PolicyV1Api(api.client).list_namespaced_pod_disruption_budget
-    holders = holding(refused, budgets(refused.metadata.namespace).items)
-    return (
-        any(each.metadata.deletion_timestamp for each in going)
-        or not holders
-        or any(recovers(each) for each in holders)
-    )
+    that they count still starts, on a node."""
+    budgets, pods = _beside(api, refused)
+    holders = holding(refused, budgets)
+    if any(each.metadata.deletion_timestamp for each in going) or not holders:
+        return True
+    return any(recovers(each) and not any(map(nowhere, _counted([each], pods))) for each in holders)
+
+
+def _beside(api: Api, pod: k8s.V1Pod) -> tuple[list[k8s.V1PodDisruptionBudget], list[k8s.V1Pod]]:
+    """The budgets and the pods of its namespace."""
+    space = pod.metadata.namespace
+    budgets = k8s.PolicyV1Api(api.client).list_namespaced_pod_disruption_budget(space).items
+    return budgets, api.core.list_namespaced_pod(space).items
 
 
 def _stuck(api: Api, going: Sequence[k8s.V1Pod], refused: Sequence[k8s.V1Pod], seconds: int) -> str:
     if not refused:
         return f"{_name(going[0])} does not end in {seconds} s; look at `kubectl describe` of it"
-    pod, space = refused[0], refused[0].metadata.namespace
-    budgets = k8s.PolicyV1Api(api.client).list_namespaced_pod_disruption_budget(space).items
-    return held(pod, budgets, api.core.list_namespaced_pod(space).items, seconds)
+    return held(refused[0], *_beside(api, refused[0]), seconds)
 
 
 def _name(pod: k8s.V1Pod) -> str:

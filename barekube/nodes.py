@@ -60,9 +60,14 @@ def pod_trouble(pod: k8s.V1Pod) -> str:
         if waiting and waiting.reason not in ("ContainerCreating", "PodInitializing"):
             image = f" of {each.image}" if "Image" in waiting.reason else ""
             return f"{pod.metadata.name} on {pod.spec.node_name}: {waiting.reason}{image}"
-    for condition in status.conditions or []:
+    return f"{pod.metadata.name}: {why}" if (why := nowhere(pod)) else ""
+
+
+def nowhere(pod: k8s.V1Pod) -> str:
+    """Why no node takes a pod; else nothing."""
+    for condition in pod.status.conditions or []:
         if condition.type == "PodScheduled" and condition.status != "True":
-            return f"{pod.metadata.name}: {condition.message}"
+            return str(condition.message)
     return ""
 
 

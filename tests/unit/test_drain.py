@@ -97,12 +97,36 @@ def test_the_budget_that_holds_a_pod_is_the_one_that_selects_it_and_allows_nothi
     assert [each.metadata.name for each in drain.holding(_pod("web"), budgets)] == ["tight"]
 
 
+def _pending() -> k8s.V1Pod:
+    """One that no node takes."""
+    pod = _pod("web-3", phase="Pending")
+    conditions = [k8s.V1PodCondition(type="PodScheduled", status="False", message=_NOWHERE)]
+    pod.status.conditions = conditions
+    return pod
+
+
+_NOWHERE = "0/3 nodes are available: 3 node(s) had untolerated taint(s)"
+
+
 @pytest.mark.parametrize(
-    ("ending", "healthy", "allowed", "moves"),
-    [(False, 1, 0, False), (True, 1, 0, True), (False, 0, 0, True), (False, 1, 1, True)],
+    ("ending", "healthy", "allowed", "beside", "moves"),
+    [
+        (False, 1, 0, [], False),
+        (True, 1, 0, [], True),
+        (False, 0, 0, [], True),
+        (False, 0, 0, [_pod("web-3", phase="Pending")], True),
+        (False, 0, 0, [_pending()], False),
+        (True, 0, 0, [_pending()], True),
+        (False, 1, 1, [], True),
+    ],
 )
-def test_a_budget_is_waited_for_while_a_pod_ends_or_another_starts(
-    monkeypatch: pytest.MonkeyPatch, ending: bool, healthy: int, allowed: int, moves: bool
+def test_a_budget_is_waited_for_while_a_pod_ends_or_another_starts_on_a_node(
+    monkeypatch: pytest.MonkeyPatch,
+    ending: bool,
+    healthy: int,
+    allowed: int,
+    beside: list[k8s.V1Pod],
+    moves: bool,
 ) -> None:
     budget = _budget("tight", allowed, match_labels={"app": "web"})
     budget.status.current_healthy = healthy
@@ -110,8 +134,10 @@ def test_a_budget_is_waited_for_while_a_pod_ends_or_another_starts(
         list_namespaced_pod_disruption_budget=lambda space: SimpleNamespace(items=[budget])
     )
     monkeypatch.setattr(k8s, "PolicyV1Api", lambda client: budgets)
-    api: Any = SimpleNamespace(client=None)
     going = [_pod("web"), _pod("web-2", deletion_timestamp=NOW if ending else None)]
+    pods = SimpleNamespace(items=[*going, *beside])
+    core = SimpleNamespace(list_namespaced_pod=lambda space: pods)
+    api: Any = SimpleNamespace(client=None, core=core)
     assert drain._moves(api, going, going[0]) is moves
 
 
@@ -122,12 +148,10 @@ def test_a_pod_that_a_budget_holds_is_told_with_what_keeps_another_from_taking_o
         "pod shop/web is held by the budget tight for 130 s; let it have one more replica, or"
         " delete the budget, then run this again"
     )
-    new = _pod("web-2", phase="Pending")
-    words = "0/3 nodes are available: 3 node(s) had untolerated taint(s)"
-    new.status.conditions = [k8s.V1PodCondition(type="PodScheduled", status="False", message=words)]
+    new = _pending()
     assert drain.held(_pod("web"), budgets, [_pod("web"), new], 130) == (
         "pod shop/web is held by the budget tight for 130 s, as long as another does not run"
-        f" (web-2: {words}); mend that, then run this again"
+        f" (web-3: {_NOWHERE}); mend that, then run this again"
     )
     new.metadata.labels = {"app": "another"}
     assert drain.held(_pod("web"), budgets, [_pod("web"), new], 130) == alone
