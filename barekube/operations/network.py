@@ -13,7 +13,7 @@ from barekube import nodes, weave
 from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster
 from barekube.facts.weave import WeaveReport
-from barekube.operations import objects
+from barekube.operations import objects, roll
 from barekube.operations.order import (
     answering,
     leads,
@@ -69,6 +69,11 @@ def _ready(cluster: Cluster) -> Generator[PyinfraCommand]:
         yield from refuse(f"{host.name} is not in the cluster; run deploys/{stage}.py first")
         return
     if node is not None and nodes.is_ready(node):
+        if node.spec.unschedulable and roll.MARK in (node.metadata.annotations or {}):
+            warn(
+                "it was left cordoned by a run that was cut off, or that still goes on: run that"
+                " again, or deploys/maintain.py -y --data packages=true to let it back"
+            )
         host.noop(f"node {host.name} is Ready")
         return
     limit = f"{_READY_LIMIT} s at most"

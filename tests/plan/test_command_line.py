@@ -544,6 +544,19 @@ def test_a_node_that_is_not_ready_though_nothing_differs_is_trouble(
     assert done.status == 1
 
 
+def test_a_node_that_a_run_left_cordoned_is_trouble(
+    pyinfra: Pyinfra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORDONED", "@fake/w-2")
+    done = pyinfra("tests/plan/inventory_converged.py", "deploys/drift.py", "--dry", api=True)
+    assert done.summary[1].startswith("not well:      1: @fake/w-2: it was left cordoned by a run")
+    assert done.status == 1
+    # A stage says so, and is not kept from its work by it.
+    done = pyinfra("tests/plan/inventory_converged.py", "deploys/network.py", "-y", api=True)
+    assert "[@fake/w-2]  it was left cordoned by a run that was cut off" in done.stderr
+    assert done.status == 0
+
+
 def test_a_comparison_by_itself_cannot_be_made_to_change_anything(pyinfra: Pyinfra) -> None:
     done = pyinfra(_BARE, "deploys/drift.py", "-y")
     assert done.stderr.splitlines()[1:] == ["--> drift.py only compares; add --dry", _NOTHING]

@@ -4,7 +4,7 @@ The stand-in has three Ready nodes, a pod network that runs on all of them, and 
 it is asked for; a dry run of an apply finds nothing to change. What the manifests of the tests do
 not have is new to it; it knows no kind "Unknown" and refuses what has `data: {refuse: REASON}`.
 What the environment's LEFT_OVER names are ConfigMaps of the stage ingress that left its manifests,
-what NOT_READY names is a node that is not Ready.
+what NOT_READY names is a node that is not Ready, and CORDONED one that a run of ours cordoned.
 """
 
 from pyinfra_cli.main import main  # first: it patches the sockets for gevent
@@ -32,7 +32,7 @@ from pyinfra import inventory
 import barekube.api
 import barekube.operations.doors
 from barekube import doors, kubeadm_config, lease, living, manifests, settings, versions
-from barekube.operations import upgradable
+from barekube.operations import roll, upgradable
 from tests.plan import machines
 
 
@@ -40,11 +40,14 @@ def node(name: str) -> k8s.V1Node:
     master = any(f"@fake/{each}" == name and is_master for each, _, is_master in machines.ALL)
     well = "False" if name == os.environ.get("NOT_READY") else "True"
     ready = SimpleNamespace(type="Ready", status=well)
+    cordoned = name == os.environ.get("CORDONED") or None
     where = next(address for each, address, _ in machines.ALL if f"@fake/{each}" == name)
     labels = {"node-role.kubernetes.io/control-plane": ""} if master else {doors.LABEL: "internal"}
     return SimpleNamespace(
-        metadata=SimpleNamespace(name=name, labels=labels, annotations={}),
-        spec=SimpleNamespace(taints=None, unschedulable=None),
+        metadata=SimpleNamespace(
+            name=name, labels=labels, annotations={roll.MARK: "true"} if cordoned else {}
+        ),
+        spec=SimpleNamespace(taints=None, unschedulable=cordoned),
         status=SimpleNamespace(
             conditions=[ready],
             addresses=[SimpleNamespace(type="InternalIP", address=where)],
