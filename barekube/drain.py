@@ -138,7 +138,7 @@ def drain(host: Host, api: Api, node_name: str, limit: int) -> str | None:
             said = now
             names = ", ".join(_name(pod) for pod in going[:3])
             if refused:
-                holders = holding(refused[0], _beside(api, refused[0])[0])
+                holders = holding(refused[0], _budgets(api, refused[0]))
                 names += f"; {_name(refused[0])} is held by the budget {_names(holders)}"
             host.log(f"draining {node_name}, {now - began:.0f} s of {limit} s: {names}")
         time.sleep(1)
@@ -184,24 +184,33 @@ def _evicted(api: Api, pod: k8s.V1Pod) -> bool:
 def _moves(api: Api, going: Sequence[k8s.V1Pod], refused: k8s.V1Pod) -> bool:
     """Whether a pod still ends, or the budgets of the refused one let it go by now, or will: one
     that they count still starts, on a node."""
-    budgets, pods = _beside(api, refused)
-    holders = holding(refused, budgets)
-    if any(each.metadata.deletion_timestamp for each in going) or not holders:
+    if any(each.metadata.deletion_timestamp for each in going):
         return True
-    return any(recovers(each) and not any(map(nowhere, _counted([each], pods))) for each in holders)
+    holders = holding(refused, _budgets(api, refused))
+    pods = _beside(api, refused)
+    return not holders or any(
+        recovers(each) and not any(map(nowhere, _counted([each], pods))) for each in holders
+    )
 
 
-def _beside(api: Api, pod: k8s.V1Pod) -> tuple[list[k8s.V1PodDisruptionBudget], list[k8s.V1Pod]]:
-    """The budgets and the pods of its namespace."""
-    space = pod.metadata.namespace
-    budgets = k8s.PolicyV1Api(api.client).list_namespaced_pod_disruption_budget(space).items
-    return budgets, api.core.list_namespaced_pod(space).items
+def _budgets(api: Api, pod: k8s.V1Pod) -> list[k8s.V1PodDisruptionBudget]:
+    """Those of its namespace."""
+    listed = k8s.PolicyV1Api(api.client).list_namespaced_pod_disruption_budget
+    budgets: list[k8s.V1PodDisruptionBudget] = listed(pod.metadata.namespace).items
+    return budgets
+
+
+def _beside(api: Api, pod: k8s.V1Pod) -> list[k8s.V1Pod]:
+    """The pods of its namespace."""
+    pods: list[k8s.V1Pod] = api.core.list_namespaced_pod(pod.metadata.namespace).items
+    return pods
 
 
 def _stuck(api: Api, going: Sequence[k8s.V1Pod], refused: Sequence[k8s.V1Pod], seconds: int) -> str:
     if not refused:
         return f"{_name(going[0])} does not end in {seconds} s; look at `kubectl describe` of it"
-    return held(refused[0], *_beside(api, refused[0]), seconds)
+    pod = refused[0]
+    return held(pod, _budgets(api, pod), _beside(api, pod), seconds)
 
 
 def _name(pod: k8s.V1Pod) -> str:

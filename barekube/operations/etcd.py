@@ -1,7 +1,7 @@
 """etcd, asked and told through the container of a control plane that runs it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pyinfra.api import Host, State
 
@@ -50,15 +50,22 @@ def asked(other: Host) -> list[etcd.Member] | None:
 def awaited(other: Host) -> list[etcd.Member] | None:
     """members(), waited for: after a power cut etcd has no majority before the host is back that
     had it. None: not known after five minutes."""
+    return _awaited(other, lambda known: None)[0]
+
+
+def _awaited(
+    other: Host, lacks: Callable[[list[Member]], str | None]
+) -> tuple[list[Member] | None, str | None]:
+    """members() once nothing `lacks` of them, or as they were last, and what lacked."""
     known: list[Member] | None = None
 
     def lacking() -> str | None:
         nonlocal known
         known = members(other)
-        return None if known else f"{other.name} cannot ask it"
+        return lacks(known) if known else f"{other.name} cannot ask it"
 
-    wait("etcd", _LIMIT, lacking)
-    return known
+    why = wait("etcd", _LIMIT, lacking)
+    return known, why
 
 
 def make_room(state: State, host: Host, api: Api, node: Node, begun: bool) -> bool:
@@ -67,15 +74,7 @@ def make_room(state: State, host: Host, api: Api, node: Node, begun: bool) -> bo
 
     `begun`: this host has what a join left. Without it a member with a vote is another machine's.
     """
-
-    known: list[Member] | None = None
-
-    def lacking() -> str | None:
-        nonlocal known
-        known = members(api.host)
-        return etcd.lacking(known, node.address) if known else f"{api.host.name} cannot ask it"
-
-    why = wait("etcd", _LIMIT, lacking)
+    known, why = _awaited(api.host, lambda known: etcd.lacking(known, node.address))
     if why is not None:
         host.log(
             f"{node.name} does not join, for etcd is not well: {why} after {_LIMIT} s; bring that"

@@ -69,7 +69,7 @@ def _ready(cluster: Cluster) -> Generator[PyinfraCommand]:
         yield from refuse(f"{host.name} is not in the cluster; run deploys/{stage}.py first")
         return
     if node is not None and nodes.is_ready(node):
-        if node.spec.unschedulable and roll.MARK in (node.metadata.annotations or {}):
+        if node.spec.unschedulable and roll.has_mark(node):
             warn(
                 "it was left cordoned by a run that was cut off, or that still goes on: run that"
                 " again, or deploys/maintain.py -y --data packages=true to let it back"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterable
 from datetime import datetime
 
+from kubernetes import client as k8s
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, Host, State
 from pyinfra.api.command import PyinfraCommand
@@ -138,7 +139,12 @@ def _await_ceph(state: State, host: Host, cluster: Cluster) -> bool:
 def marked(api: Api, name: str) -> bool:
     """Whether a node was cordoned by us."""
     node = nodes.lookup(api, name)
-    return node is not None and MARK in (node.metadata.annotations or {})
+    return node is not None and has_mark(node)
+
+
+def has_mark(node: k8s.V1Node) -> bool:
+    """Whether a node, as the API has it, was cordoned by us."""
+    return MARK in (node.metadata.annotations or {})
 
 
 def mark(api: Api, name: str, value: str | None) -> None:

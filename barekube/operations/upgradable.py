@@ -131,9 +131,7 @@ def ask(api: Api) -> upgrade.State:
             if (pod.metadata.labels or {}).get("component") == "kube-apiserver"
         },
         proxy=upgrade.tag(proxy.spec.template.spec.containers[0].image),
-        cordoned=frozenset(
-            each.metadata.name for each in there if roll.MARK in (each.metadata.annotations or {})
-        ),
+        cordoned=frozenset(each.metadata.name for each in there if roll.has_mark(each)),
         troubled=troubled,
         architectures={each.metadata.name: each.status.node_info.architecture for each in there},
     )
