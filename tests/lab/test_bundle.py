@@ -132,13 +132,14 @@ def test_runc_has_seccomp_and_needs_no_library(paths: Paths) -> None:
     assert b"ld-linux" not in runc.read_bytes()[:4096]
 
 
-def test_a_second_build_with_nothing_to_do_takes_less_than_5_s(paths: Paths) -> None:
+def test_a_second_build_with_nothing_to_do_makes_nothing(paths: Paths) -> None:
     began = time.monotonic()
     done = bundle("build")
     seconds = time.monotonic() - began
     assert done.returncode == 0
     assert ": made\n" not in done.stdout
-    assert seconds < 5
+    # 2 s; what it must not do takes minutes. Python alone was seven times slower here on some days.
+    assert seconds < 30
 
 
 def layer_of(paths: Paths, name: str, platform: str = "linux/amd64") -> Path:

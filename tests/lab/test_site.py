@@ -84,7 +84,7 @@ def test_a_second_run_changes_nothing_by_the_recorders_account(
     assert objects(kubectl) == cluster_before
     # Ten seconds, or on a slow day of this machine, which slowed the first run too, a share of that
     # one. On a lab that is at rest: what earlier tests deleted keeps its one control plane busy.
-    limit = max(10, site.seconds / 15)
+    limit = max(10, site.seconds / 8)
     times = [run.seconds]
     while min(times) >= limit and len(times) < 10:
         time.sleep(20)
