@@ -2,6 +2,7 @@
 
 import base64
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from kubernetes import client as k8s
@@ -71,6 +72,15 @@ def nowhere(pod: k8s.V1Pod) -> str:
     return ""
 
 
+def asks_serving(api: Api, node: Node) -> bool:
+    """Whether the kubelet of `node` asks for a serving certificate that it may have.
+
+    It does so for its next one, too, in the last third or less of a certificate's life, and anew
+    while nobody answers (kubelet's certificate manager).
+    """
+    return any(refused is None for _, refused in _asked(api, node))
+
+
 def approve_serving(host: Host, api: Api, node: Node, path: str, limit: int) -> bool:
     """Approve the serving certificate that the kubelet of `node` asks for, until it has one.
 
@@ -81,18 +91,7 @@ def approve_serving(host: Host, api: Api, node: Node, path: str, limit: int) -> 
     end = time.monotonic() + limit
     why = f"its kubelet asked for none in {limit} s"
     while time.monotonic() < end:
-        selector = f"spec.signerName={csr.SIGNER}"
-        asked = api.certificates.list_certificate_signing_request(field_selector=selector).items
-        for request in asked:
-            if request.spec.username != f"system:node:{node.name}" or request.status.conditions:
-                continue
-            refused = csr.refusal(
-                base64.b64decode(request.spec.request),
-                request.spec.username,
-                request.spec.usages,
-                node.name,
-                node.address,
-            )
+        for request, refused in _asked(api, node):
             if refused is None:
                 _approve(api, request)
             why = refused or f"it did not fetch the one that was approved in {limit} s"
@@ -108,6 +107,17 @@ def approve_serving(host: Host, api: Api, node: Node, path: str, limit: int) -> 
         " then run this again"
     )
     return False
+
+
+def _asked(api: Api, node: Node) -> Iterator[tuple[k8s.V1CertificateSigningRequest, str | None]]:
+    """What its kubelet asked for and nobody answered yet, and why that may not be approved."""
+    selector = f"spec.signerName={csr.SIGNER}"
+    for request in api.certificates.list_certificate_signing_request(field_selector=selector).items:
+        spec = request.spec
+        if spec.username != f"system:node:{node.name}" or request.status.conditions:
+            continue
+        asked = base64.b64decode(spec.request)
+        yield request, csr.refusal(asked, spec.username, spec.usages, node.name, node.address)
 
 
 def _approve(api: Api, request: k8s.V1CertificateSigningRequest) -> None:

@@ -104,7 +104,9 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
     if decision.step is t.Step.REFUSE:
         yield from refuse(decision.sentence)
         return
-    if decision.step is t.Step.NOTHING and t.SERVING in mine.there:
+    node = cluster.node(host.name)
+    whole = decision.step is t.Step.NOTHING and t.SERVING in mine.there
+    if whole and not (api and nodes.asks_serving(api, node)):
         host.noop(f"{host.name} is a control plane of {cluster.name}")
         return
     kubeadm_runs = decision.step not in (t.Step.NOTHING, t.Step.START)
@@ -113,7 +115,6 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
         return
     if decision.step is not t.Step.NOTHING:
         host.log(f"{decision.step.value}{': lacks ' + ', '.join(lost) if lost else ''}")
-    node = cluster.node(host.name)
     unasked = decision.step is t.Step.START and api is None
     if not unasked:
         host.log(f"kubelet's serving certificate of {host.name}: approve")

@@ -67,7 +67,8 @@ def _worker(cluster: Cluster) -> Generator[PyinfraCommand]:
     if wrong := t.other_address(host.name, known, cluster.node(host.name).address):
         yield from refuse(wrong)
         return
-    if decision.step is t.Step.NOTHING and t.SERVING in mine.there:
+    whole = decision.step is t.Step.NOTHING and t.SERVING in mine.there
+    if whole and not nodes.asks_serving(api, cluster.node(host.name)):
         host.noop(f"{host.name} is a worker of {cluster.name}")
         return
     begins = decision.step is t.Step.JOIN

@@ -1,6 +1,9 @@
 """Serving certificates: only what the inventory has is approved."""
 
+import base64
 import ipaddress
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -8,6 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from barekube import nodes
+from barekube.cluster import Node
 from barekube.csr import refusal
 
 USER = "system:node:w-1"
@@ -82,3 +87,21 @@ def test_a_certificate_for_clients_is_refused() -> None:
     usages = ["digital signature", "client auth"]
     sentence = "it wants to be used for digital signature, client auth"
     assert _refusal(_request(), usages=usages) == sentence
+
+
+def _asks(request: bytes, *, answered: bool = False, name: str = "w-1") -> bool:
+    spec = SimpleNamespace(
+        username=f"system:node:{name}", request=base64.b64encode(request), usages=USAGES
+    )
+    status = SimpleNamespace(conditions=["Approved"] if answered else None)
+    listed = SimpleNamespace(items=[SimpleNamespace(spec=spec, status=status)])
+    certificates = SimpleNamespace(list_certificate_signing_request=lambda **_: listed)
+    api: Any = SimpleNamespace(certificates=certificates)
+    return nodes.asks_serving(api, Node("w-1", "192.0.2.21", control_plane=False))
+
+
+def test_a_kubelet_asks_while_nobody_answered_and_only_for_what_it_may_have() -> None:
+    assert _asks(_request())
+    assert not _asks(_request(), answered=True)
+    assert not _asks(_request(), name="w-2")
+    assert not _asks(_request(addresses=("192.0.2.11",)))

@@ -9,7 +9,7 @@ import yaml
 
 from barekube import kubeadm_config, living, upgrade, versions
 from barekube.facts.machine import Package
-from barekube.traces import MASTER_FILES
+from barekube.traces import MASTER_FILES, SERVING
 from barekube.upgrade import Remains, State, Step
 from tests.plan import machines
 
@@ -200,6 +200,8 @@ def test_a_certificate_that_ends_within_a_week_is_named() -> None:
     ends = {"/a.crt": now + timedelta(days=300), "/b.crt": now + timedelta(days=6)}
     assert upgrade.ending({"/a.crt": ends["/a.crt"]}, now) is None
     assert upgrade.ending({}, now) is None
+    # site.py approves its next one, and may be refused until the upgrade is done.
+    assert upgrade.ending({SERVING: ends["/b.crt"]}, now) is None
     assert str(upgrade.ending(ends, now)).startswith("/b.crt ends on 2026-11-07; renew it first")
 
 
