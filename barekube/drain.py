@@ -174,8 +174,8 @@ def _evicted(api: Api, pod: k8s.V1Pod) -> bool:
     try:
         found(api.core.create_namespaced_pod_eviction, name, space, body)
     except ApiException as error:
-        # 429: a budget; 500: more than one budget holds it.
-        if error.status in (429, 500):
+        # 429: a budget; 500: more than one budget holds it; or its namespace is just deleted.
+        if error.status in (429, 500) or "NamespaceTerminating" in str(error.body):
             return False
         raise
     return True

@@ -7,9 +7,15 @@ from barekube import api as cluster_api
 from barekube import nodes
 from barekube.api import Api, found
 
+# kubeadm gives admin.conf its rights in the course of init.
+_FORBIDDEN = 403
+
 
 def lost(api: Api) -> list[str]:
-    """What `kubeadm init` leaves in the API beside the node, and is not there."""
+    """What `kubeadm init` leaves in the API beside the node, and is not there.
+
+    Raises ApiException where the API does not say: what it is late with is not taken for lost.
+    """
     rbac = k8s.RbacAuthorizationV1Api(api.client)
     looks = {
         "kubeadm-config": (api.core.read_namespaced_config_map, "kubeadm-config", "kube-system"),
@@ -26,14 +32,17 @@ def lost(api: Api) -> list[str]:
     try:
         return [what for what, (call, *where) in looks.items() if found(call, *where) is None]
     except ApiException as error:
-        # kubeadm gives admin.conf its rights in the course of init.
+        if error.status != _FORBIDDEN:
+            raise
         return [f"the rights of {cluster_api.ADMIN} ({error.status})"]
 
 
 def registered(api: Api, name: str) -> bool:
-    """Whether the API has the node as a control plane."""
+    """Whether the API has the node as a control plane. Raises ApiException like lost()."""
     try:
         node = nodes.lookup(api, name)
-    except ApiException:
+    except ApiException as error:
+        if error.status != _FORBIDDEN:
+            raise
         return False
     return node is not None and nodes.MASTER_LABEL in (node.metadata.labels or {})

@@ -23,6 +23,18 @@ def member(members: Sequence[Member], name: str, address: str | None) -> Member 
     return named or (member_of(members, address) if address else None)
 
 
+def renamed(members: Sequence[Member], name: str, address: str | None) -> str | None:
+    """A sentence if the etcd member at the address of host `name` is a control plane's of another
+    name, which is to leave by that."""
+    there = member_of(members, address) if address else None
+    if there is None or there.name in ("", name):
+        return None
+    return (
+        f"etcd's member at {address} is {there.name}, which {name} would take with it; run"
+        f" deploys/remove_node.py --data node={there.name} first"
+    )
+
+
 def loss(members: Sequence[Member], name: str) -> str | None:
     """What would be lost with the etcd member of control plane `name`; None: nothing.
 

@@ -57,15 +57,15 @@ _PODS = (
     " systemctl stop kubepods.slice 2>/dev/null || true"
 )
 # Rules of kube-proxy, of Weave and of the CNI plugins; others are put back as they are. A table
-# that is empty then was theirs. Weave has rules outside its chains too: for its bridge, its
-# control port, and packets that by their mark have to be encrypted.
+# that is empty then was theirs, unless it has chains of nft's own. Weave has rules outside its
+# chains too: for its bridge, its control port, and packets that by their mark have to be encrypted.
 _OURS = "KUBE-|WEAVE|CNI-|-[io] weave |Weave Net|--mark 0x20000/0x20000 -j DROP"
 _RULES = (
     "for v in '' 6; do for t in filter nat mangle raw; do"
     " s=ip${v}tables; command -v $s >/dev/null || continue;"
     f" $s-save -t $t 2>/dev/null | grep -vE '{_OURS}' | $s-restore -T $t 2>/dev/null"
     " || true;"
-    " $s-save -t $t 2>/dev/null | grep -qE '^-A|^:[^ ]+ (DROP|-)' ||"
+    " $s-save -t $t 2>/dev/null | grep -qE '^-A|^:[^ ]+ (DROP|-)|incompatible' ||"
     " nft delete table ip$v $t 2>/dev/null || true; done; done"
 )
 # Of Open vSwitch's device only its own protocol rids the kernel, and of sets only ipset: both
@@ -105,6 +105,7 @@ def script(pod_network: str) -> str:
     purge = (
         f"there=$(dpkg-query -Wf '${{Package}} ${{db:Status-Status}}\\n' {packages} 2>/dev/null |"
         ' awk \'$2 != "not-installed" {print $1}\'); [ -z "$there" ] || {'
+        " dpkg --configure -a --force-confold >/dev/null || true;"
         " apt-mark -qq unhold $there >/dev/null || true; DEBIAN_FRONTEND=noninteractive apt-get -qq"
         " -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 purge $there >/dev/null; }"
     )
@@ -112,7 +113,7 @@ def script(pod_network: str) -> str:
     own = f"[ ! -e {firewall.FILE} ] || {{ {firewall.REMOVE}; }}"
     swap = "[ ! -L /etc/systemd/system/swap.target ] || rm /etc/systemd/system/swap.target"
     empty = "; ".join(
-        f"if [ -e {each} ]; then find {each} -xdev -mindepth 1 -delete; rmdir {each} 2>/dev/null"
+        f"if [ -e {each} ]; then find -H {each} -xdev -mindepth 1 -delete; rmdir {each} 2>/dev/null"
         " || true; fi"
         for each in DIRECTORIES
     )

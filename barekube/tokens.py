@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import string
+import time
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -15,6 +16,11 @@ from barekube.api import Api, found
 _ALPHABET = string.ascii_lowercase + string.digits
 _lock = RLock()
 _known: list[str] = []
+# The last one that was made for joins, and until when it is good for another (monotonic, seconds).
+_joining: list[tuple[str, float]] = []
+_LIFE = timedelta(minutes=15)
+# What a join needs it for ends with its discovery and its kubelet's certificate.
+_GOOD_FOR = 300
 
 
 def fresh() -> str:
@@ -27,12 +33,13 @@ def _word(length: int) -> str:
 
 
 def for_joining(api: Api) -> str:
-    """The token of this run, made known to the cluster for 15 minutes."""
+    """A token of this run, known to the cluster for ten minutes more at least: control planes join
+    one after the other, and the last may come to it long after the first."""
     with _lock:
-        if not _known:
+        if not _joining or time.monotonic() > _joining[-1][1]:
             token = fresh()
             identity, _, secret = token.partition(".")
-            until = datetime.now(UTC) + timedelta(minutes=15)
+            until = datetime.now(UTC) + _LIFE
             api.core.create_namespaced_secret(
                 "kube-system",
                 k8s.V1Secret(
@@ -50,7 +57,8 @@ def for_joining(api: Api) -> str:
                 ),
             )
             _known.append(token)
-        return _known[0]
+            _joining.append((token, time.monotonic() + _GOOD_FOR))
+        return _joining[-1][0]
 
 
 def used_at_init(token: str) -> None:
@@ -70,6 +78,7 @@ def forget(api: Api) -> None:
             name = f"bootstrap-token-{_known[0].partition('.')[0]}"
             found(api.core.delete_namespaced_secret, name, "kube-system")
             _known.pop(0)
+        _joining.clear()
 
 
 def ca_hash(ca: str) -> str:

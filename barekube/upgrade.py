@@ -103,7 +103,8 @@ def steps(
         # kubeadm's apply renews the cluster's own settings too, and can be done again.
         first = cluster.version != wanted or wanted not in others
         result.append(Step.APPLY if first else Step.NODE)
-    elif not control_plane and runs_old:
+    elif runs_old:
+        # On a control plane too whose servers are new: it may have been cut off after them.
         result.append(Step.NODE)
     kubeadm = plan({"kubeadm": exact["kubeadm"]}, found)
     if kubeadm.said:
@@ -218,6 +219,8 @@ def etcd_troubles(members: Sequence[str], health: str) -> list[str]:
     try:
         answers = json.loads(health)
     except ValueError:
+        answers = []
+    if not members or not answers:
         return [*result, "etcd does not answer; look at `crictl logs` of it"]
     return result + [
         f"etcd at {each['endpoint']} is not healthy ({each.get('error', 'no answer')}); mend it"

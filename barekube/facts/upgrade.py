@@ -6,10 +6,12 @@ from pyinfra.api import FactBase, FactProcessError, QuoteString, StringCommand
 
 from barekube.upgrade import BACKUPS, Remains
 
-# etcdctl runs in etcd's own container, which has it in every image of upstream's.
+# etcdctl runs in etcd's own container, which has it in every image of upstream's. crictl gives
+# containerd 2 s by itself, which a busy one takes.
 ETCDCTL = (
-    "crictl exec $(crictl ps -q --state running --name '^etcd$' | head -n 1) etcdctl"
-    " --endpoints https://127.0.0.1:2379 --cacert /etc/kubernetes/pki/etcd/ca.crt"
+    "crictl --timeout 10s exec $(crictl --timeout 10s ps -q --state running --name '^etcd$'"
+    " | head -n 1) etcdctl --endpoints https://127.0.0.1:2379"
+    " --cacert /etc/kubernetes/pki/etcd/ca.crt"
     " --cert /etc/kubernetes/pki/etcd/server.crt --key /etc/kubernetes/pki/etcd/server.key"
 )
 

@@ -87,7 +87,7 @@ def make_room(state: State, host: Host, api: Api, node: Node, begun: bool) -> bo
     if own.name and not own.learner and not begun:
         host.log(
             f"etcd has a member {own.name} that was another machine; run deploys/remove_node.py"
-            f" --data node={node.name}, then run this again"
+            f" --data node={own.name}, then run this again"
         )
         return False
     host.log(f"etcd: remove the member {own.identity} that a join of {node.name} left behind")

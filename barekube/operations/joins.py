@@ -16,7 +16,7 @@ from barekube.api import Api, Trouble, found
 from barekube.cluster import Cluster, Node
 from barekube.facts.machine import Found
 from barekube.operations import etcd, files
-from barekube.operations.order import changing, refuse, syncing
+from barekube.operations.order import changing, persistently, refuse, syncing
 from barekube.text import TextFile, changes
 
 CONFIG = "/run/barekube/kubeadm.yaml"
@@ -83,7 +83,7 @@ _SYNCING = syncing("-f /etc/kubernetes /var/lib/kubelet", 1)
 _UNDO = (
     "rm -f /etc/kubernetes/admin.conf; kubeadm reset phase cleanup-node --cri-socket"
     f" {containerd.SOCKET}; d=/var/lib/barekube/cut-off-join-$(date +%s); mkdir -p -m 700 $d;"
-    " [ ! -e /var/lib/etcd ] || find /var/lib/etcd -mindepth 1 -maxdepth 1 -exec mv -t $d {} +;"
+    " [ ! -e /var/lib/etcd ] || find -H /var/lib/etcd -mindepth 1 -maxdepth 1 -exec mv -t $d {} +;"
     " sync"
 )
 
@@ -133,7 +133,7 @@ def _undone(
     """Undo what a join left here. True: it has ended, and nothing is left to do."""
     # A kubeadm that outlived a lost SSH session is waited for, and may have ended well.
     yield changing("true")
-    if left_by_init.registered(api, node.name):
+    if persistently(left_by_init.registered, api, node.name):
         return True
     members = etcd.awaited(api.host)
     if members is None:

@@ -28,6 +28,7 @@ from barekube.operations.order import (
     answering,
     calling,
     changing,
+    persistently,
     refuse,
     to_come,
     wait,
@@ -98,8 +99,8 @@ def _control_plane(cluster: Cluster) -> Generator[PyinfraCommand]:
     if api and api.moved:
         yield from refuse(api.moved)
         return
-    lost = left_by_init.lost(api) if api else []
-    registered = api is not None and left_by_init.registered(api, host.name)
+    lost = persistently(left_by_init.lost, api) if api else []
+    registered = api is not None and persistently(left_by_init.registered, api, host.name)
     decision = _decide(mine, api, trouble, lost, registered)
     if decision.step is t.Step.REFUSE:
         yield from refuse(decision.sentence)

@@ -14,10 +14,10 @@ from barekube import maintain, remote, settings, upgrade
 from barekube.cluster import Cluster
 from barekube.facts.maintain import UpkeepFact
 from barekube.operations import packages, roll
-from barekube.operations.order import answering, changing, refuse
+from barekube.operations.order import answering, changing, persistently, refuse, wait
 from barekube.operations.upgradable import ask
 
-_BOOT_LIMIT = 900
+_BOOT_LIMIT, _WELL_LIMIT = 900, 300
 
 
 @operation()
@@ -53,7 +53,7 @@ def _maintained(cluster: Cluster) -> Generator[PyinfraCommand]:
     broken = wanted and upkeep.broken
     upgradable = upkeep.upgradable if wanted else ()
     if not broken and not upgradable and not reason:
-        if roll.marked(cluster_api.connect(cluster), host.name):
+        if persistently(lambda: roll.marked(cluster_api.connect(cluster), host.name)):
             host.log("uncordon: a run that was cut off has left it cordoned")
             yield from roll.back(cluster)
             return
@@ -75,16 +75,25 @@ def _maintained(cluster: Cluster) -> Generator[PyinfraCommand]:
 def _hindrance(cluster: Cluster) -> str | None:
     """Why no node may go away now, or None: another one is not well."""
     active = _active()
-    seen = ask(cluster_api.connect(cluster))
-    if left := sorted((seen.cordoned & active) - {host.name}):
+    if left := sorted((persistently(_seen, cluster).cordoned & active) - {host.name}):
         return (
             f"{left[0]} was left cordoned by a run that was cut off; run this with --limit"
             f" {left[0]} first"
         )
-    # Of itself a node is let back at the end, also by a run after one that was cut off.
-    troubled = {name: why for name, why in seen.troubled.items() if name != host.name}
-    others = [name for name in seen.kubelets if name not in active]
-    return next(iter(upgrade.not_well(replace(seen, troubled=troubled), others)), None)
+
+    def unwell() -> str | None:
+        seen = _seen(cluster)
+        # Of itself a node is let back at the end, also by a run after one that was cut off.
+        troubled = {name: why for name, why in seen.troubled.items() if name != host.name}
+        others = [name for name in seen.kubelets if name not in active]
+        return next(iter(upgrade.not_well(replace(seen, troubled=troubled), others)), None)
+
+    # A control plane's pods start anew for a while after the reboot of another.
+    return wait("the other nodes", _WELL_LIMIT if state.is_executing else -1, unwell)
+
+
+def _seen(cluster: Cluster) -> upgrade.State:
+    return ask(cluster_api.connect(cluster))
 
 
 def _active() -> set[str]:

@@ -72,7 +72,8 @@ def _ready(cluster: Cluster) -> Generator[PyinfraCommand]:
         if node.spec.unschedulable and roll.has_mark(node):
             warn(
                 "it was left cordoned by a run that was cut off, or that still goes on: run that"
-                " again, or deploys/maintain.py -y --data packages=true to let it back"
+                " again, or deploys/maintain.py -y --data packages=true --limit"
+                f" {host.name} to let it back"
             )
         host.noop(f"node {host.name} is Ready")
         return

@@ -61,8 +61,15 @@ def _refusal(cluster: Cluster, node: object) -> Generator[StringCommand] | None:
     members = etcd.asked(api.host)
     if members is None:
         return refuse(_unknown_members(api))
-    wrong = removal.loss(members, name) or removal.carries_data(name, ceph.carried(api, name))
+    address = _address(cluster, name)
+    wrong = removal.renamed(members, name, address) or removal.loss(members, name)
+    wrong = wrong or removal.carries_data(name, ceph.carried(api, name))
     return refuse(wrong) if wrong else None
+
+
+def _address(cluster: Cluster, name: str) -> str | None:
+    """By which the inventory has it, if it has it still."""
+    return next((each.address for each in cluster.nodes if each.name == name), None)
 
 
 @operation()
@@ -96,8 +103,7 @@ def _removed(cluster: Cluster, node: str) -> Generator[PyinfraCommand]:
     if members is None:
         yield from refuse(_unknown_members(api))
         return
-    address = next((each.address for each in cluster.nodes if each.name == node), None)
-    member = removal.member(members, node, address)
+    member = removal.member(members, node, _address(cluster, node))
     if live is None and member is None:
         host.noop(f"{node} is no node of the cluster")
         return

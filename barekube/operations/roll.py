@@ -161,10 +161,11 @@ def renewed(api: Api, name: str) -> datetime | None:
 def _await_well(state: State, host: Host, cluster: Cluster, version: str | None) -> bool:
     """Wait until the node is Ready, and the pods that belong to it are, by a word of its kubelet's
     from after what was done to it, its reboot say; with kubelet `version`, if one is given."""
-    boot = remote.boot_id(host)
     before: list[datetime | None] = []
 
     def lacking() -> str | None:
+        # Asked each time: it may lose its power while it is waited for.
+        boot = remote.boot_id(host)
         api = cluster_api.connect(cluster)
         node = nodes.lookup(api, host.name)
         said = renewed(api, host.name)

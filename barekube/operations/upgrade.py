@@ -270,6 +270,8 @@ def _node(cluster: Cluster, beside: Collection[str]) -> Generator[PyinfraCommand
     if away and (why := _others_unwell(cluster, {host.name, *beside})):
         yield from refuse(f"left as it is: {why}")
         return
+    if away and (left := sorted(seen.cordoned - {host.name, *beside})):
+        yield FunctionCommand(_others_back, (cluster, left), {})
     _say(cluster, steps)
     yield from _kubeadm(cluster, steps, seen)
     if Step.DRAIN in steps:
@@ -294,6 +296,15 @@ def _others_unwell(cluster: Cluster, beside: Collection[str]) -> str | None:
         return None
 
     return wait("the other nodes", _WELL_LIMIT, unwell)
+
+
+def _others_back(state: State, host: Host, cluster: Cluster, names: Collection[str]) -> bool:
+    """Let back nodes, which are well, that a run which was cut off left cordoned: the pods that go
+    now need their room, and their own turn drains them anew."""
+    for name in names:
+        if roll.uncordoned(cluster_api.connect(cluster), name):
+            host.log(f"{name}: uncordoned, for a run that was cut off had left it so")
+    return True
 
 
 def _install(cluster: Cluster) -> Generator[PyinfraCommand]:

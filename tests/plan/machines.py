@@ -299,7 +299,12 @@ def _upgradable() -> dict[Any, Any]:
             *(f"{each}={v}" for v in ("1.37.2-1.1", "1.37.3-1.1") for each in _OFFERED),
             "end",
         ],
-        "etcdctl member list": ["health", '[{"endpoint": "https://cp-1", "health": true}]', "end"],
+        "etcdctl member list": [
+            "1, started, cp-1, https://cp-1:2380, https://cp-1:2379, false",
+            "health",
+            '[{"endpoint": "https://cp-1", "health": true}]',
+            "end",
+        ],
         "vmlinuz": ["running 6.1.0-40-amd64", f"booted {BOOT}", "upgrade openssl", "end"],
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from kubernetes import client as k8s
+from kubernetes.client.exceptions import ApiException
 
 from barekube import drain
 
@@ -155,3 +156,27 @@ def test_a_pod_that_a_budget_holds_is_told_with_what_keeps_another_from_taking_o
     )
     new.metadata.labels = {"app": "another"}
     assert drain.held(_pod("web"), budgets, [_pod("web"), new], 130) == alone
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "waits"),
+    [
+        (429, "", True),
+        (403, '{"details": {"causes": [{"reason": "NamespaceTerminating"}]}}', True),
+        (403, '{"reason": "Forbidden"}', False),
+    ],
+)
+def test_a_pod_whose_namespace_is_just_deleted_is_waited_for(
+    status: int, body: str, waits: bool
+) -> None:
+    def refused(*_: object) -> None:
+        error = ApiException(status=status)
+        error.body = body
+        raise error
+
+    api: Any = SimpleNamespace(core=SimpleNamespace(create_namespaced_pod_eviction=refused))
+    if waits:
+        assert not drain._evicted(api, _pod("web"))
+    else:
+        with pytest.raises(ApiException):
+            drain._evicted(api, _pod("web"))

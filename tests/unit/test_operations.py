@@ -14,7 +14,7 @@ from pyinfra.api.exceptions import ConnectError
 
 import barekube.api
 from barekube import firewall as rules
-from barekube import hosts_file, kernel, lease, tokens, traces, versions
+from barekube import hosts_file, kernel, lease, nodes, tokens, traces, versions
 from barekube.api import Trouble
 from barekube.cluster import Cluster, Node
 from barekube.operations import files, firewall, packages, system, units, workers
@@ -715,9 +715,10 @@ def _worker(
     known: str = "192.0.2.21",
     moved: str | None = None,
     preview: bool = False,
+    asks: bool = False,
 ) -> Outcome:
     """`registered`, `known`: the machine-id and the address that the API has of w-1; `runs`: the
-    cluster's version."""
+    cluster's version; `asks`: its kubelet for a certificate."""
 
     def read_node(name: str) -> SimpleNamespace:
         assert name == "w-1"
@@ -732,6 +733,7 @@ def _worker(
     )
     api = SimpleNamespace(core=core, ca=machines.CA, moved=moved)
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: api)
+    monkeypatch.setattr(nodes, "asks_serving", lambda api, node: asks)
     monkeypatch.setattr(tokens, "for_joining", lambda api: TOKEN)
     monkeypatch.setattr(tokens, "ca_hash", lambda ca: "sha256:00")
     data = {"sysctls": SYSCTLS}
@@ -834,6 +836,12 @@ def test_a_worker_in_the_cluster_costs_one_question_and_no_command(
 ) -> None:
     assert _worker(monkeypatch, _joined(), machines.MACHINE_ID) == Outcome(
         noops=["w-1 is a worker of home"], asked=1
+    )
+
+
+def test_the_next_certificate_of_a_worker_is_approved(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _worker(monkeypatch, _joined(), machines.MACHINE_ID, asks=True) == Outcome(
+        commands=["approve()"], logs=["kubelet's serving certificate of w-1: approve"], asked=1
     )
 
 

@@ -1,6 +1,7 @@
 """What would be lost with a node, and what a reset takes away."""
 
 import subprocess
+from pathlib import Path
 
 from barekube import removal, reset
 from barekube.cluster import Cluster, Node
@@ -107,4 +108,26 @@ def test_the_script_is_one_that_a_shell_reads_and_crosses_no_file_system() -> No
     assert "ip -4 route flush root 10.32.0.0/12 " in text
     assert text.count("find ") == text.count(" -xdev ") == len(reset.DIRECTORIES)
     # A volume that is mounted still is not deleted through.
-    assert text.index("volumes are mounted") < text.index("find /etc/kubernetes")
+    assert text.index("volumes are mounted") < text.index("find -H /etc/kubernetes")
+
+
+def test_a_directory_that_leads_to_another_disk_is_emptied_there(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    (disk / "member").mkdir(parents=True)
+    (tmp_path / "etcd").symlink_to(disk)
+    text = reset.script("10.32.0.0/12").replace("/var/lib/etcd", str(tmp_path / "etcd"))
+    emptied = next(part for part in text.split("; if ") if str(tmp_path) in part)
+    subprocess.run(["sh", "-ec", f"if {emptied}"], check=True)
+    assert list(disk.iterdir()) == []
+
+
+def test_a_member_is_not_taken_for_that_of_another_name_at_its_address() -> None:
+    assert removal.renamed([ONE, TWO], "cp-1", "a1") is None
+    assert removal.renamed([ONE, TWO], "w-1", "a9") is None
+    assert removal.renamed([ONE, TWO], "cp-1", None) is None
+    nameless = Member("4", "", "https://a4:2380", "", learner=True, healthy=False)
+    assert removal.renamed([ONE, nameless], "cp-4", "a4") is None
+    assert removal.renamed([ONE, TWO], "cp-4", "a2") == (
+        "etcd's member at a2 is cp-2, which cp-4 would take with it; run deploys/remove_node.py"
+        " --data node=cp-2 first"
+    )

@@ -75,6 +75,15 @@ def test_addons_that_a_cut_left_old_are_made_up_for() -> None:
     assert _steps("cp-1", single, pods=NEW, kubeadm=NEW)[0] is Step.APPLY
 
 
+def test_a_control_plane_that_was_cut_off_after_its_servers_ends_its_upgrade() -> None:
+    """Its kubelet's settings come after them, and the first control plane has made up for all that
+    the cluster has in common."""
+    assert _steps("cp-3", _upgraded(kubelets=dict.fromkeys(NODES, OLD)), pods=NEW, kubeadm=NEW) == [
+        Step.NODE,
+        *NODE_STEPS,
+    ]
+
+
 def _upgraded(**changed: Any) -> State:  # noqa: ANN401
     done = _state(
         version=NEW,
@@ -218,7 +227,9 @@ def test_etcd_has_to_be_whole_and_without_alarm() -> None:
         "etcd's member 91bc3c398fb3c146 was added and never started; remove it",
         "etcd at https://192.0.2.11:2379 is not healthy (Alarm: NOSPACE); mend it",
     ]
-    assert upgrade.etcd_troubles([], "") == ["etcd does not answer; look at `crictl logs` of it"]
+    silent = ["etcd does not answer; look at `crictl logs` of it"]
+    assert upgrade.etcd_troubles([], "") == silent
+    assert upgrade.etcd_troubles([], good) == silent
 
 
 def test_deprecated_apis_count_where_the_wanted_version_has_them_no_more() -> None:

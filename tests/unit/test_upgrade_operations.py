@@ -39,7 +39,8 @@ CLUSTER = Cluster(
     "10.32.0.0/12",
     (Node("cp-1", "192.0.2.11", True), Node("w-1", "192.0.2.21", False)),
 )
-HEALTHY = ["health", '[{"endpoint":"https://192.0.2.11:2379","health":true}]', "end"]
+STARTED = "1, started, cp-1, https://192.0.2.11:2380, https://192.0.2.11:2379, false"
+HEALTHY = [STARTED, "health", '[{"endpoint":"https://192.0.2.11:2379","health":true}]', "end"]
 
 
 class Operation:
@@ -431,6 +432,22 @@ def test_no_node_goes_away_while_another_one_that_is_needed_is(
         assert done.logs == [f"left as it is: {dead} is not well (kubelet is silent){stops}"]
 
 
+def test_what_a_run_that_was_cut_off_left_cordoned_is_let_back_before_another_is_drained(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = frozenset(("w-1", "w-2", "w-3"))
+    after = State(OLD, {"cp-1": OLD, "w-1": OLD}, {"cp-1": NEW}, OLD, cordoned=left)
+    for module in (operations, upgradable):
+        monkeypatch.setattr(module, "ask", lambda api: after)
+    done = _on("w-1", operations.node, CLUSTER, ["w-1", "w-3"])
+    assert done.commands[0] == "_others_back()"
+    back: list[str] = []
+    monkeypatch.setattr(roll, "uncordoned", lambda api, name: name == "w-2")
+    host = SimpleNamespace(log=back.append)
+    assert operations._others_back(SimpleNamespace(), host, CLUSTER, ["w-2", "w-4"])  # type: ignore[arg-type]
+    assert back == ["w-2: uncordoned, for a run that was cut off had left it so"]
+
+
 def test_no_kubelet_gets_newer_than_an_api_server(cluster: None) -> None:
     assert _on("w-1", operations.node, CLUSTER, []).logs == [
         "cp-1 has to be upgraded first: no kubelet may be newer than an API server; run this"
@@ -516,19 +533,22 @@ _THEN, _LATER = datetime(2026, 11, 28, 12, tzinfo=UTC), datetime(2026, 11, 28, 1
 
 
 @pytest.mark.parametrize(
-    ("looks", "asked"),
+    ("boots", "looks"),
     [
         # A kubelet that was restarted speaks anew, or a little later.
-        ([("b", _THEN), ("b", _LATER)], 2),
-        ([("b", _THEN), ("b", _THEN), ("b", _LATER)], 3),
+        ("bb", [("b", _THEN), ("b", _LATER)]),
+        ("bbb", [("b", _THEN), ("b", _THEN), ("b", _LATER)]),
         # Its machine is up, and what the API knows is from before.
-        ([("a", _THEN), ("a", _LATER), ("b", _LATER)], 3),
+        ("bbb", [("a", _THEN), ("a", _LATER), ("b", _LATER)]),
+        # It loses its power while it is waited for.
+        ("abb", [("a", _THEN), ("a", _LATER), ("b", _LATER)]),
+        ("a-", [("a", _THEN), ("b", _LATER)]),
     ],
 )
 def test_a_node_is_well_by_a_word_from_after_its_reboot_only(
-    monkeypatch: pytest.MonkeyPatch, looks: list[tuple[str, datetime]], asked: int
+    monkeypatch: pytest.MonkeyPatch, boots: str, looks: list[tuple[str, datetime]]
 ) -> None:
-    seen = iter(looks)
+    seen, booted = iter(looks), iter(boots)
     words: list[datetime] = []
 
     def read_node(name: str) -> SimpleNamespace:
@@ -542,11 +562,11 @@ def test_a_node_is_well_by_a_word_from_after_its_reboot_only(
     core = SimpleNamespace(read_node=read_node, list_namespaced_pod=lambda *a, **k: pods)
     monkeypatch.setattr(barekube.api, "connect", lambda cluster: SimpleNamespace(core=core))
     monkeypatch.setattr(roll, "renewed", lambda api, name: words[-1])
-    monkeypatch.setattr(remote, "boot_id", lambda other: "b")
+    monkeypatch.setattr(remote, "boot_id", lambda other: next(booted).strip("-") or None)
     monkeypatch.setattr(order, "time", SimpleNamespace(monotonic=lambda: 0, sleep=lambda _: None))
     host = SimpleNamespace(name="w-1", log=lambda line: None)
     assert roll._await_well(SimpleNamespace(), host, CLUSTER, OLD)  # type: ignore[arg-type]
-    assert len(words) == asked
+    assert len(words) == len(looks)
 
 
 @pytest.mark.parametrize(
@@ -574,6 +594,7 @@ def test_a_control_plane_that_is_not_well_itself_can_be_rebooted_again(
     ill = State(OLD, {"cp-1": OLD, "w-1": OLD}, {"cp-1": OLD}, OLD, troubled={"cp-1": "starts"})
     monkeypatch.setattr(maintain, "ask", lambda api: ill)
     monkeypatch.setattr(settings, "hosts", lambda: [])
+    monkeypatch.setattr(maintain, "_WELL_LIMIT", -1)
     options: dict[str, Any] = {"UpkeepFact": [*UPKEEP, "end"], "data": {"reboot": True}}
     assert "_reboot()" in _on("cp-1", maintain.maintained, CLUSTER, **options).commands
     assert _on("w-1", maintain.maintained, CLUSTER, **options).commands == ["false"]
