@@ -94,9 +94,8 @@ def carries_data(name: str, carried: Sequence[str]) -> str | None:
     if not osds:
         return None
     return (
-        f"{name} carries Ceph's {', '.join(osds)}: their copies of the data would be lost; take it"
-        " out of group storage and its disks out of manifests/rook/cluster.yaml, and these OSDs out"
-        " of Ceph as the README says, then run this again"
+        f"{name} carries Ceph's {', '.join(osds)}: their copies of the data would be lost; take"
+        " these OSDs out of Ceph as the README says (deploys/replace_disk.py), then run this again"
     )
 
 

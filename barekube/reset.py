@@ -170,6 +170,26 @@ def refusal(node: Node, cluster: Cluster, running: set[str], registered: bool | 
     return None
 
 
+def ceph_volumes(mounts: str) -> list[str]:
+    """Where a host has Ceph's volumes mounted for pods; `mounts` is /proc/mounts."""
+    rows = [line.split() for line in mounts.splitlines()]
+    return [
+        row[1]
+        for row in rows
+        if row[1].startswith("/var/lib/kubelet/")
+        and (row[0].startswith(("/dev/rbd", "/dev/nbd")) or row[2] in ("ceph", "fuse.ceph-fuse"))
+    ]
+
+
+def in_use(name: str, volumes: list[str]) -> str:
+    """The sentence for a host that has some: to unmount one waits for ever once no Ceph answers."""
+    return (
+        f"pods on {name} use volumes of Ceph ({volumes[0]} for one), on which it would hang once"
+        f" Ceph is gone; run `kubectl drain {name}`, or, where Ceph is gone already, `systemctl disable"
+        " kubelet` on it and cut its power, then run this again"
+    )
+
+
 def found(paths: list[str], packages: list[str]) -> list[str]:
     """What is there of barekube and Kubernetes, a phrase each."""
     return [

@@ -21,14 +21,22 @@ from barekube.operations.order import (
     unconfirmed,
 )
 
+_MOUNTS = "/proc/mounts"
 _judged: dict[str, str | None] = {}
+# The hosts that would hang if Ceph went before them.
+_in_use: dict[str, str] = {}
 
 
 @operation()
 def judged(cluster: Cluster) -> Generator[PyinfraCommand]:
-    """Whether this host may be reset is known, before the API of its cluster goes."""
+    """Whether this host may be reset is known, before the API of its cluster goes, and its Ceph.
+    One round trip."""
     running = {each.name for each in settings.hosts() if each in state.active_hosts}
     _judged[host.name] = _refusal(cluster, running)
+    looked = host.get_fact(Machine, files=[_MOUNTS])
+    mounts = looked.files.get(_MOUNTS) if looked else None
+    if mounts is not None and (volumes := reset.ceph_volumes(mounts.text())):
+        _in_use[host.name] = reset.in_use(host.name, volumes)
     host.noop("judged")
     return
     yield
@@ -87,6 +95,10 @@ def steps(cluster: Cluster, *, confirmed: bool) -> Generator[PyinfraCommand]:
     there = reset.found([path for path in reset.LOOKED_AT if path in looked.files], packages)
     if not there:
         host.noop("nothing of barekube or Kubernetes is on it")
+        return
+    if _in_use:
+        first = next(iter(_in_use))
+        yield from refuse(_in_use.get(host.name) or f"nothing is reset, for {_in_use[first]}")
         return
     if not confirmed:
         for phrase in there:

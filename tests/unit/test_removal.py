@@ -121,6 +121,18 @@ def test_a_directory_that_leads_to_another_disk_is_emptied_there(tmp_path: Path)
     assert list(disk.iterdir()) == []
 
 
+def test_volumes_of_ceph_that_pods_use_are_seen_and_none_else() -> None:
+    pods = "/var/lib/kubelet/pods/1/volumes/kubernetes.io~csi/pvc"
+    mounts = [
+        "/dev/ubda / ext4 rw 0 0",
+        f"/dev/rbd0 {pods}-1/mount ext4 rw 0 0",
+        f"10.0.0.1:6789:/ {pods}-2/mount ceph rw 0 0",
+        f"tmpfs {pods}-3/mount tmpfs rw 0 0",
+        "/dev/rbd1 /srv/own ext4 rw 0 0",
+    ]
+    assert reset.ceph_volumes("\n".join(mounts)) == [f"{pods}-1/mount", f"{pods}-2/mount"]
+
+
 def test_a_member_is_not_taken_for_that_of_another_name_at_its_address() -> None:
     assert removal.renamed([ONE, TWO], "cp-1", "a1") is None
     assert removal.renamed([ONE, TWO], "w-1", "a9") is None
