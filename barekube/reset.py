@@ -185,8 +185,8 @@ def in_use(name: str, volumes: list[str]) -> str:
     """The sentence for a host that has some: to unmount one waits for ever once no Ceph answers."""
     return (
         f"pods on {name} use volumes of Ceph ({volumes[0]} for one), on which it would hang once"
-        f" Ceph is gone; run `kubectl drain {name}`, or, where Ceph is gone already, `systemctl disable"
-        " kubelet` on it and cut its power, then run this again"
+        f" Ceph is gone; run `kubectl drain {name}`, or, where Ceph is gone already, `systemctl"
+        " disable kubelet` on it and cut its power, then run this again"
     )
 
 
