@@ -254,8 +254,8 @@ def decide_worker(
     if registered and not same_machine:
         return Decision(
             Step.REFUSE,
-            f"the cluster has a node {name} that is another machine; run `kubectl delete node"
-            f" {name}` if this one replaces it, then run this again",
+            f"the cluster has a node {name} that is another machine; if this one replaces it, run"
+            f" deploys/remove_node.py --data node={name}, then this again",
         )
     if mine.any_control_plane_left:
         return Decision(

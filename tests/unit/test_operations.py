@@ -920,8 +920,8 @@ def test_another_machine_under_a_nodes_name_is_not_joined(monkeypatch: pytest.Mo
     assert _worker(monkeypatch, _bare(), "f" * 32) == Outcome(
         commands=["false"],
         logs=[
-            "the cluster has a node w-1 that is another machine; run `kubectl delete node w-1` if"
-            " this one replaces it, then run this again"
+            "the cluster has a node w-1 that is another machine; if this one replaces it, run"
+            " deploys/remove_node.py --data node=w-1, then this again"
         ],
         asked=1,
     )

@@ -159,8 +159,8 @@ def test_a_worker_whose_node_was_deleted_joins_again() -> None:
 def test_another_machine_of_the_same_name_is_refused() -> None:
     assert _worker(BARE, registered=True, same=False) == Decision(
         Step.REFUSE,
-        "the cluster has a node w-1 that is another machine; run `kubectl delete node w-1` if this"
-        " one replaces it, then run this again",
+        "the cluster has a node w-1 that is another machine; if this one replaces it, run"
+        " deploys/remove_node.py --data node=w-1, then this again",
     )
 
 
