@@ -4,6 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# Begins a command in etcd's own container, which has etcdctl in every image of upstream's. crictl
+# gives containerd 2 s by itself, which a busy one takes.
+IN_CONTAINER = (
+    "crictl --timeout 10s exec $(crictl --timeout 10s ps -q --state running --name '^etcd$'"
+    " | head -n 1)"
+)
+
 
 @dataclass(frozen=True)
 class Member:

@@ -1,6 +1,7 @@
 """Bootstrap tokens: made here, known to the cluster as Secrets, deleted when the stage ends."""
 
 import hashlib
+import math
 import secrets
 import string
 import time
@@ -15,10 +16,8 @@ from barekube.api import Api, found
 
 _ALPHABET = string.ascii_lowercase + string.digits
 _lock = RLock()
-_known: list[str] = []
-# The last one that was made for joins, and until when it is good for another (monotonic, seconds).
-_joining: list[tuple[str, float]] = []
-_LIFE = timedelta(minutes=15)
+# With each, until when it is good for another join (monotonic, seconds).
+_known: list[tuple[str, float]] = []
 # What a join needs it for ends with its discovery and its kubelet's certificate.
 _GOOD_FOR = 300
 
@@ -36,10 +35,10 @@ def for_joining(api: Api) -> str:
     """A token of this run, known to the cluster for ten minutes more at least: control planes join
     one after the other, and the last may come to it long after the first."""
     with _lock:
-        if not _joining or time.monotonic() > _joining[-1][1]:
+        if not _known or time.monotonic() > _known[-1][1]:
             token = fresh()
             identity, _, secret = token.partition(".")
-            until = datetime.now(UTC) + _LIFE
+            until = datetime.now(UTC) + timedelta(minutes=15)
             api.core.create_namespaced_secret(
                 "kube-system",
                 k8s.V1Secret(
@@ -56,14 +55,13 @@ def for_joining(api: Api) -> str:
                     },
                 ),
             )
-            _known.append(token)
-            _joining.append((token, time.monotonic() + _GOOD_FOR))
-        return _joining[-1][0]
+            _known.append((token, time.monotonic() + _GOOD_FOR))
+        return _known[-1][0]
 
 
 def used_at_init(token: str) -> None:
-    """Remember the token that kubeadm init was given, so that it is deleted."""
-    _known.append(token)
+    """Remember the token that kubeadm init was given, so that it is deleted. No join has it."""
+    _known.append((token, -math.inf))
 
 
 def any_left() -> bool:
@@ -75,10 +73,9 @@ def forget(api: Api) -> None:
     found(api.core.delete_namespaced_secret, "kubeadm-certs", "kube-system")
     with _lock:
         while _known:
-            name = f"bootstrap-token-{_known[0].partition('.')[0]}"
+            name = f"bootstrap-token-{_known[0][0].partition('.')[0]}"
             found(api.core.delete_namespaced_secret, name, "kube-system")
             _known.pop(0)
-        _joining.clear()
 
 
 def ca_hash(ca: str) -> str:

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 
 from pyinfra.api import FactBase, FactProcessError, QuoteString, StringCommand
 
+from barekube.etcd import IN_CONTAINER
 from barekube.upgrade import BACKUPS, Remains
 
-# etcdctl runs in etcd's own container, which has it in every image of upstream's. crictl gives
-# containerd 2 s by itself, which a busy one takes.
 ETCDCTL = (
-    "crictl --timeout 10s exec $(crictl --timeout 10s ps -q --state running --name '^etcd$'"
-    " | head -n 1) etcdctl --endpoints https://127.0.0.1:2379"
+    f"{IN_CONTAINER} etcdctl --endpoints https://127.0.0.1:2379"
     " --cacert /etc/kubernetes/pki/etcd/ca.crt"
     " --cert /etc/kubernetes/pki/etcd/server.crt --key /etc/kubernetes/pki/etcd/server.key"
 )

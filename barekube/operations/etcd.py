@@ -14,10 +14,8 @@ from barekube.operations.order import wait
 _LIMIT = 300
 _PAUSES = (0, 5, 5)
 _PKI = "/etc/kubernetes/pki/etcd"
-# crictl gives containerd 2 s by itself, which a busy one takes.
 _CTL_AT = (
-    "crictl --timeout 10s exec $(crictl --timeout 10s ps -q --name '^etcd$' | head -n 1) etcdctl"
-    f" --cacert {_PKI}/ca.crt --cert {_PKI}/healthcheck-client.crt"
+    f"{etcd.IN_CONTAINER} etcdctl --cacert {_PKI}/ca.crt --cert {_PKI}/healthcheck-client.crt"
     f" --key {_PKI}/healthcheck-client.key --endpoints"
 )
 _CTL = f"{_CTL_AT} https://127.0.0.1:2379"

@@ -15,7 +15,7 @@ from barekube.cluster import Cluster
 from barekube.facts.maintain import UpkeepFact
 from barekube.operations import packages, roll
 from barekube.operations.order import answering, changing, persistently, refuse, wait
-from barekube.operations.upgradable import ask
+from barekube.operations.upgradable import ask, now
 
 _BOOT_LIMIT, _WELL_LIMIT = 900, 300
 
@@ -75,14 +75,14 @@ def _maintained(cluster: Cluster) -> Generator[PyinfraCommand]:
 def _hindrance(cluster: Cluster) -> str | None:
     """Why no node may go away now, or None: another one is not well."""
     active = _active()
-    if left := sorted((persistently(_seen, cluster).cordoned & active) - {host.name}):
+    if left := sorted((now(cluster).cordoned & active) - {host.name}):
         return (
             f"{left[0]} was left cordoned by a run that was cut off; run this with --limit"
             f" {left[0]} first"
         )
 
     def unwell() -> str | None:
-        seen = _seen(cluster)
+        seen = ask(cluster_api.connect(cluster))
         # Of itself a node is let back at the end, also by a run after one that was cut off.
         troubled = {name: why for name, why in seen.troubled.items() if name != host.name}
         others = [name for name in seen.kubelets if name not in active]
@@ -90,10 +90,6 @@ def _hindrance(cluster: Cluster) -> str | None:
 
     # A control plane's pods start anew for a while after the reboot of another.
     return wait("the other nodes", _WELL_LIMIT if state.is_executing else -1, unwell)
-
-
-def _seen(cluster: Cluster) -> upgrade.State:
-    return ask(cluster_api.connect(cluster))
 
 
 def _active() -> set[str]:

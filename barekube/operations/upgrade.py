@@ -11,6 +11,7 @@ from barekube import api as cluster_api
 from barekube import containerd, kubeadm_config, living, settings, upgrade, versions
 from barekube.api import Api
 from barekube.cluster import Cluster
+from barekube.etcd import IN_CONTAINER
 from barekube.facts.upgrade import ETCDCTL, RemainsFact
 from barekube.operations import packages, roll, units
 from barekube.operations.joins import CONFIG, TAKE_CONFIG
@@ -122,7 +123,7 @@ _BACKUP = (
 # itself; etcdutl walks through its whole tree.
 _SNAPSHOT = (
     f"s=/var/lib/etcd/barekube.snapshot; rm -f $s $s.part; {ETCDCTL} snapshot save $s >/dev/null;"
-    f" {ETCDCTL.partition(' etcdctl')[0]} etcdutl snapshot status $s >/dev/null;"
+    f" {IN_CONTAINER} etcdutl snapshot status $s >/dev/null;"
     ' mv $s $n/etcd.db; [ "$(head -c -32 $n/etcd.db | sha256sum | cut -c1-64)" ='
     " \"$(tail -c 32 $n/etcd.db | od -An -tx1 | tr -d ' \\n')\" ]; "
 )

@@ -105,7 +105,7 @@ def test_what_ends_a_run_says_so_where_etcd_has_lost_its_majority(
     api = SimpleNamespace(core=SimpleNamespace(delete_namespaced_secret=late))
     monkeypatch.setattr(kubeadm, "connect", lambda cluster: (api, ""))
     monkeypatch.setattr(barekube.api, "connect", late)
-    monkeypatch.setattr(tokens, "_known", ["a.b"])
+    monkeypatch.setattr(tokens, "_known", [("a.b", 0.0)])
     first = FakeHost("cp-1", {}, {})
     state: Any = SimpleNamespace(is_executing=True, active_hosts=[first])
     monkeypatch.setattr(order, "state", state)

@@ -632,7 +632,8 @@ def test_no_machine_goes_while_another_one_is_cordoned_by_a_run_that_was_cut_off
     cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = State(OLD, {"cp-1": OLD, "w-1": OLD}, {}, OLD, cordoned=frozenset(("w-1", "w-2")))
-    monkeypatch.setattr(maintain, "ask", lambda api: left)
+    for module in (maintain, upgradable):
+        monkeypatch.setattr(module, "ask", lambda api: left)
     monkeypatch.setattr(maintain, "_active", lambda: {"w-1", "w-2"})
     data = {"reboot": True}
     done = _on("w-1", maintain.maintained, CLUSTER, UpkeepFact=[*UPKEEP, "end"], data=data)
